@@ -1,0 +1,1 @@
+//! Files to Snapshot, with every error at once.

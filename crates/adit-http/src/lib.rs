@@ -1,0 +1,1 @@
+//! HTTP rules, bodies and pages.

@@ -1,0 +1,1 @@
+//! Drain, readiness, task ownership, signals.

@@ -1,0 +1,1 @@
+//! Edges, connectors, origins and clients for tests.

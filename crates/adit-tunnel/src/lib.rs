@@ -1,0 +1,1 @@
+//! The tunnel protocol over QUIC and over HTTP/2.

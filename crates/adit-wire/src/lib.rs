@@ -1,0 +1,1 @@
+//! cloudflared's tunnel protocol without I/O.
