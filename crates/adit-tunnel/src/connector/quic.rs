@@ -1,0 +1,127 @@
+//! The connector's streams on QUIC.
+
+use adit_wire::connect::{ConnectRequest, decode_request_stream};
+use adit_wire::features::Extensions;
+use adit_wire::preamble::{self, Preamble};
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tokio::io::AsyncReadExt as _;
+
+use super::reply::Reply;
+use super::request::{RequestBody, Source, StreamRequest, announced_length};
+use super::{ConfigurationHandler, Stream};
+use crate::framing::{QuicBody, QuicWriter, read_error};
+use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
+use crate::{LinkClosed, StreamError};
+
+/// A connection with the endpoint that it has for itself.
+pub(super) struct Transport {
+    pub(super) connection: Connection,
+    pub(super) endpoint: Endpoint,
+}
+
+impl Transport {
+    pub(super) async fn accept(&self) -> Result<Opening, LinkClosed> {
+        let (send, recv) = self.connection.accept_bi().await?;
+        Ok(Opening { send, recv })
+    }
+
+    pub(super) fn close(&self, reason: &str) {
+        self.connection.close(quinn::VarInt::from_u32(0), reason.as_bytes());
+        self.endpoint.close(quinn::VarInt::from_u32(0), reason.as_bytes());
+    }
+}
+
+/// A stream whose first bytes are not read yet.
+pub(super) struct Opening {
+    send: SendStream,
+    recv: RecvStream,
+}
+
+/// What the first bytes of a stream are.
+enum First {
+    Request(ConnectRequest, Bytes),
+    Rpc(Bytes),
+}
+
+impl Opening {
+    pub(super) async fn read(
+        mut self,
+        extensions: Extensions,
+        handler: Option<ConfigurationHandler>,
+    ) -> Result<Option<Stream>, StreamError> {
+        match self.read_first().await? {
+            First::Request(request, rest) => Ok(Some(self.stream(request, rest, extensions))),
+            First::Rpc(rest) => {
+                crate::control::push::answer(rest, self.recv, self.send, handler).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn read_first(&mut self) -> Result<First, StreamError> {
+        let mut buffer = BytesMut::with_capacity(HEAD_READ);
+        loop {
+            buffer.reserve(HEAD_READ);
+            let read = self.recv.read_buf(&mut buffer).await.map_err(|error| read_error(&error))?;
+            if read == 0 {
+                return Err(StreamError::Truncated);
+            }
+            let bytes = buffer.freeze();
+            if let Some(first) = parse(&bytes)? {
+                return Ok(first);
+            }
+            buffer = BytesMut::from(bytes);
+            if buffer.len() > HEAD_BYTES_MAX {
+                return Err(StreamError::Malformed("the head is too long".to_owned()));
+            }
+        }
+    }
+
+    fn stream(self, request: ConnectRequest, rest: Bytes, extensions: Extensions) -> Stream {
+        let remaining = announced_length(&request.fields);
+        let framed = request.framed && extensions.contains(Extensions::TRAILERS);
+        let reply = Reply::quic(QuicWriter::new(self.send), &request.fields, extensions);
+        let request = head(request);
+        let body = body(&request, QuicBody::new(self.recv, rest, framed), remaining);
+        Stream { request, body, reply }
+    }
+}
+
+fn parse(bytes: &Bytes) -> Result<Option<First>, StreamError> {
+    let malformed = |error: &dyn std::fmt::Display| StreamError::Malformed(error.to_string());
+    match preamble::parse(bytes).map_err(|error| malformed(&error))? {
+        preamble::Parsed::Incomplete { .. } => Ok(None),
+        preamble::Parsed::Complete(Preamble::Rpc, used) => Ok(Some(First::Rpc(bytes.slice(used..)))),
+        preamble::Parsed::Complete(Preamble::Data { .. }, _) => {
+            let request = decode_request_stream(bytes).map_err(|error| malformed(&error))?;
+            Ok(request.map(|(request, used)| First::Request(request, bytes.slice(used..))))
+        }
+    }
+}
+
+fn head(request: ConnectRequest) -> StreamRequest {
+    let target = request.target();
+    let has_body = StreamRequest::announces_body(&request.fields);
+    StreamRequest {
+        kind: request.kind,
+        method: request.method,
+        host: request.host,
+        target,
+        fields: request.fields,
+        has_body,
+    }
+}
+
+/// Without a body the stream's end is read now, so that dropping it says nothing to the peer.
+fn body(request: &StreamRequest, mut body: QuicBody, remaining: Option<u64>) -> RequestBody {
+    let upgraded = request.kind != adit_wire::connect::StreamKind::Http;
+    if request.has_body || upgraded {
+        return RequestBody::new(Source::Quic(body), if upgraded { None } else { remaining });
+    }
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    if body.poll_piece(Some(1), &mut cx).is_pending() {
+        return RequestBody::new(Source::Quic(body), None);
+    }
+    RequestBody::new(Source::Empty, None)
+}

@@ -1,0 +1,282 @@
+//! The answer to a stream: head, body, trailers, end. Whatever is dropped before its end is reset, so that a broken
+//! answer never looks complete.
+
+use std::future::poll_fn;
+
+use adit_wire::connect::{Entry, encode_response};
+use adit_wire::features::Extensions;
+use adit_wire::fields::Fields;
+use adit_wire::{frame, names, packed};
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::StreamError;
+use crate::framing::{H2Writer, QuicWriter, header_map, send_h2};
+use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
+
+/// Our own field on HTTP/2: why the origin could not be reached. cloudflared says nothing there.
+pub(crate) const CAUSE: &str = "adit-cause";
+
+/// The head of the answer, still to be given. Dropping it resets the stream.
+#[derive(Debug)]
+pub struct Reply(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Quic { send: QuicWriter, wants_trailers: bool, interim: bool },
+    H2 { send: SendResponse<Bytes>, interim: bool },
+}
+
+impl Reply {
+    pub(super) fn quic(send: QuicWriter, request: &Fields, extensions: Extensions) -> Self {
+        let wants_trailers = extensions.contains(Extensions::TRAILERS) && asks_for_trailers(request);
+        Self(Inner::Quic { send, wants_trailers, interim: extensions.contains(Extensions::INTERIM) })
+    }
+
+    pub(super) fn h2(send: SendResponse<Bytes>, extensions: Extensions) -> Self {
+        Self(Inner::H2 { send, interim: extensions.contains(Extensions::INTERIM) })
+    }
+
+    /// Sends a 1xx head. It is dropped silently when the edge cannot take it.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    pub async fn interim(&mut self, status: u16, fields: &Fields) -> Result<(), StreamError> {
+        match &mut self.0 {
+            Inner::Quic { send, interim: true, .. } => {
+                let mut out = BytesMut::new();
+                encode_head(&mut out, status, fields, false);
+                send.write(&out).await
+            }
+            Inner::H2 { send, interim: true } => {
+                let mut response = Response::new(());
+                *response.status_mut() = status_code(status)?;
+                *response.headers_mut() = header_map(fields)?;
+                Ok(send.send_informational(response)?)
+            }
+            Inner::Quic { .. } | Inner::H2 { .. } => Ok(()),
+        }
+    }
+
+    /// Sends the head and, in the same write, the first bytes of the body. `end` says that they are the whole body.
+    ///
+    /// # Errors
+    /// When the stream is gone, or a field cannot be sent.
+    pub async fn head(self, status: u16, fields: &Fields, first: Bytes, end: bool) -> Result<ReplyBody, StreamError> {
+        match self.0 {
+            Inner::Quic { send, wants_trailers, .. } => {
+                let framed = wants_trailers && !end && fields.get("content-length").is_none();
+                head_quic(send, status, fields, framed, first, end).await
+            }
+            Inner::H2 { send, .. } => head_h2(send, status, fields, first, end).await,
+        }
+    }
+
+    /// Says that the origin could not be asked: the edge answers 502 and logs the cause.
+    pub async fn refuse(self, cause: &str) {
+        match self.0 {
+            Inner::Quic { mut send, .. } => {
+                let mut out = BytesMut::new();
+                encode_response(&mut out, Some(cause), std::iter::empty);
+                // A stream that is gone needs no refusal.
+                if send.write(&out).await.is_ok() {
+                    send.finish();
+                }
+            }
+            Inner::H2 { mut send, .. } => drop(send.send_response(refusal(cause), true)),
+        }
+    }
+
+    /// Resolves when the edge no longer wants the answer.
+    pub async fn cancelled(&mut self) {
+        match &mut self.0 {
+            Inner::Quic { send, .. } => send.stopped().await,
+            Inner::H2 { send, .. } => drop(poll_fn(|cx| send.poll_reset(cx)).await),
+        }
+    }
+}
+
+fn asks_for_trailers(request: &Fields) -> bool {
+    let te = request.get("te").unwrap_or_default();
+    te.windows(8).any(|word| word.eq_ignore_ascii_case(b"trailers"))
+}
+
+fn encode_head(out: &mut BytesMut, status: u16, fields: &Fields, framed: bool) {
+    let mut digits = [b'0'; 3];
+    digits[0] += u8::try_from(status / 100 % 10).unwrap_or(0);
+    digits[1] += u8::try_from(status / 10 % 10).unwrap_or(0);
+    digits[2] += u8::try_from(status % 10).unwrap_or(0);
+    let framing = framed.then_some(Entry::Meta(names::META_FRAMING, b"1"));
+    let entries = || {
+        let fields = fields.iter().map(|(name, value)| Entry::Header(name, value));
+        [Entry::Meta(names::META_STATUS, &digits)].into_iter().chain(fields).chain(framing)
+    };
+    encode_response(out, None, entries);
+}
+
+async fn head_quic(
+    mut send: QuicWriter,
+    status: u16,
+    fields: &Fields,
+    framed: bool,
+    first: Bytes,
+    end: bool,
+) -> Result<ReplyBody, StreamError> {
+    let mut out = BytesMut::with_capacity(HEAD_READ);
+    encode_head(&mut out, status, fields, framed);
+    if framed && !first.is_empty() {
+        out.extend_from_slice(&frame::encode_data_header(first.len()));
+    }
+    if first.len() <= INLINE_BODY_MAX {
+        out.extend_from_slice(&first);
+        send.chunk(out.freeze()).await?;
+    } else {
+        send.chunk(out.freeze()).await?;
+        send.chunk(first).await?;
+    }
+    if end {
+        send.finish();
+    }
+    Ok(ReplyBody(Body::Quic { send, framed, ended: end }))
+}
+
+async fn head_h2(
+    mut send: SendResponse<Bytes>,
+    status: u16,
+    fields: &Fields,
+    first: Bytes,
+    end: bool,
+) -> Result<ReplyBody, StreamError> {
+    let mut response = Response::new(());
+    // cloudflared answers an accepted WebSocket with 200: HTTP/2 has no 101.
+    *response.status_mut() = if status == 101 { StatusCode::OK } else { status_code(status)? };
+    *response.headers_mut() = outer(fields)?;
+    let mut body = H2Writer(send.send_response(response, end && first.is_empty())?);
+    if !first.is_empty() {
+        send_h2(&mut body.0, first).await?;
+        if end {
+            body.0.send_data(Bytes::new(), true)?;
+        }
+    }
+    Ok(ReplyBody(Body::H2(body)))
+}
+
+/// The outer head: the length in plain, everything in the packed field (cloudflared: `connection/header.go`).
+fn outer(fields: &Fields) -> Result<HeaderMap, StreamError> {
+    let malformed = |_| StreamError::Malformed("bad header field".to_owned());
+    let mut headers = HeaderMap::with_capacity(3);
+    let mut blob = BytesMut::with_capacity(HEAD_READ / 4);
+    packed::encode(&mut blob, fields.iter());
+    let blob = HeaderValue::from_maybe_shared(blob.freeze()).map_err(malformed)?;
+    headers.insert(names::RESPONSE_HEADERS, blob);
+    headers.insert(names::RESPONSE_META, HeaderValue::from_static(packed::meta::ORIGIN));
+    if let Some(length) = fields.get("content-length") {
+        let length = HeaderValue::from_bytes(length).map_err(malformed)?;
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
+    Ok(headers)
+}
+
+fn refusal(cause: &str) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    let headers = response.headers_mut();
+    headers.insert(names::RESPONSE_META, HeaderValue::from_static(packed::meta::CONNECTOR));
+    if let Ok(cause) = HeaderValue::from_str(cause) {
+        headers.insert(CAUSE, cause);
+    }
+    response
+}
+
+fn status_code(status: u16) -> Result<StatusCode, StreamError> {
+    StatusCode::from_u16(status).map_err(|_| StreamError::Malformed(format!("status {status}")))
+}
+
+/// The body of the answer. Dropping it before its end resets the stream.
+#[derive(Debug)]
+pub struct ReplyBody(Body);
+
+#[derive(Debug)]
+enum Body {
+    Quic { send: QuicWriter, framed: bool, ended: bool },
+    H2(H2Writer),
+}
+
+impl ReplyBody {
+    /// Sends bytes; waits while the edge takes none.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    pub async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match &mut self.0 {
+            Body::Quic { send, framed: false, .. } => send.chunk(data).await,
+            Body::Quic { send, .. } => {
+                send.write(&frame::encode_data_header(data.len())).await?;
+                send.chunk(data).await
+            }
+            Body::H2(send) => send_h2(&mut send.0, data).await,
+        }
+    }
+
+    /// Ends the body with a trailer section, where the edge can take one.
+    ///
+    /// # Errors
+    /// When the stream is gone, or a field cannot be sent.
+    pub async fn trailers(mut self, fields: &Fields) -> Result<(), StreamError> {
+        match &mut self.0 {
+            Body::Quic { send, framed: true, .. } => {
+                let mut out = BytesMut::new();
+                frame::encode_trailers(&mut out, fields.iter());
+                send.write(&out).await?;
+                send.finish();
+                Ok(())
+            }
+            Body::Quic { send, .. } => {
+                send.finish();
+                Ok(())
+            }
+            Body::H2(send) => Ok(send.0.send_trailers(header_map(fields)?)?),
+        }
+    }
+
+    /// Ends the body well.
+    ///
+    /// # Errors
+    /// When the stream is gone.
+    pub async fn finish(self) -> Result<(), StreamError> {
+        match self.0 {
+            Body::Quic { ended: true, .. } => Ok(()),
+            // A framed body says itself that it is complete.
+            Body::Quic { framed: true, .. } => self.trailers(&Fields::default()).await,
+            Body::Quic { mut send, .. } => {
+                send.finish();
+                Ok(())
+            }
+            Body::H2(mut send) => {
+                // After an inline end there is nothing left to send.
+                drop(send.0.send_data(Bytes::new(), true));
+                Ok(())
+            }
+        }
+    }
+
+    /// Breaks the body off: the edge aborts the visitor's response.
+    pub fn abort(self) {
+        if let Body::H2(mut send) = self.0 {
+            send.0.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
+    }
+
+    /// Resolves when the edge no longer wants the answer.
+    pub async fn cancelled(&mut self) {
+        match &mut self.0 {
+            Body::Quic { send, .. } => send.stopped().await,
+            Body::H2(send) => drop(poll_fn(|cx| send.0.poll_reset(cx)).await),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! From an accepted transport to a [`Connection`] and its control stream.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use ::h2::client::ResponseFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+use super::{Connection, Transport, h2};
+use crate::LinkClosed;
+use crate::control::server::{self, Registrar};
+use crate::framing::{H2Reader, H2Writer};
+use crate::limits::REGISTER_TIMEOUT;
+
+/// A transport whose control stream is open; nothing is registered yet.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection that will carry requests once it is registered.
+    pub connection: Connection,
+    /// Its control stream, to be served.
+    pub control: Control,
+}
+
+/// The control stream of a connection.
+#[derive(Debug)]
+pub struct Control(ControlIo);
+
+#[derive(Debug)]
+enum ControlIo {
+    Quic(quinn::Connection, quinn::SendStream, quinn::RecvStream),
+    H2(ControlReader, H2Writer),
+}
+
+/// Waits for the control stream of a QUIC connection: the connector opens it first.
+///
+/// # Errors
+/// When the connection ends first (cloudflared's pre-check does that) or no stream comes in time.
+pub async fn accept_quic(connection: quinn::Connection) -> Result<Accepted, LinkClosed> {
+    let Ok(stream) = timeout(REGISTER_TIMEOUT, connection.accept_bi()).await else {
+        connection.close(quinn::VarInt::from_u32(1), b"no control stream");
+        return Err(LinkClosed::TimedOut);
+    };
+    let (send, recv) = stream?;
+    let control = Control(ControlIo::Quic(connection.clone(), send, recv));
+    Ok(Accepted { connection: Connection::new(Transport::Quic(connection)), control })
+}
+
+/// Starts HTTP/2 on an accepted TLS stream and opens the control stream on it.
+///
+/// # Errors
+/// When the peer does not speak HTTP/2 in time.
+pub async fn accept_h2<IO>(io: IO) -> Result<Accepted, LinkClosed>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let opening = async {
+        let connection = h2::handshake(io).await?;
+        let Transport::H2(sender) = &connection.0.transport else { return Err(LinkClosed::Local) };
+        let (response, writer) = sender.open_control().await?;
+        let control = Control(ControlIo::H2(ControlReader::Waiting(response), writer));
+        Ok(Accepted { connection: connection.clone(), control })
+    };
+    timeout(REGISTER_TIMEOUT, opening).await.unwrap_or(Err(LinkClosed::TimedOut))
+}
+
+impl Control {
+    /// Answers the connector's calls until the control stream ends. The registrar decides and is told.
+    pub async fn serve(self, registrar: Rc<dyn Registrar>) {
+        match self.0 {
+            ControlIo::Quic(connection, send, recv) => {
+                tokio::select! {
+                    () = server::serve(recv, send, registrar) => {}
+                    () = refuse_streams(&connection) => {}
+                }
+            }
+            ControlIo::H2(reader, writer) => server::serve(reader, writer, registrar).await,
+        }
+    }
+}
+
+/// The connector's other streams only close UDP sessions, which we never open: dropping one resets it.
+async fn refuse_streams(connection: &quinn::Connection) {
+    while let Ok(stream) = connection.accept_bi().await {
+        drop(stream);
+    }
+}
+
+/// Reads the control stream; its response head comes with the connector's first bytes.
+#[derive(Debug)]
+enum ControlReader {
+    Waiting(ResponseFuture),
+    Open(H2Reader),
+}
+
+impl AsyncRead for ControlReader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if let Self::Waiting(response) = &mut *self {
+            let response = ready!(Pin::new(response).poll(cx)).map_err(std::io::Error::other)?;
+            *self = Self::Open(H2Reader::new(response.into_body()));
+        }
+        match &mut *self {
+            Self::Open(reader) => Pin::new(reader).poll_read(cx, out),
+            Self::Waiting(_) => Poll::Pending,
+        }
+    }
+}

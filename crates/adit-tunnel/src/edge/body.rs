@@ -1,0 +1,285 @@
+//! The body of an answer, whatever carries it, and the two-way stream that a WebSocket becomes.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use adit_wire::connect::StreamKind;
+use adit_wire::names;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use quinn::RecvStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinHandle;
+
+use super::InFlight;
+use super::pump::UploadSink;
+use crate::framing::{Piece, QuicBody, header_map};
+use crate::limits::FIN_WAIT;
+use crate::{SendError, StreamError};
+
+/// The body of a response, read from the tunnel as the visitor takes it. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct ResponseBody {
+    source: Source,
+    /// Bytes still to come, when the head announced them.
+    remaining: Option<u64>,
+    upload: Upload,
+    guard: Option<InFlight>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Ended,
+    Quic(QuicBody),
+    H2(h2::RecvStream),
+}
+
+/// The request's own body while the answer is read.
+#[derive(Debug)]
+pub(super) enum Upload {
+    Done,
+    /// Goes on in a task of its own, so that a visitor who reads nothing before the upload ends is not stuck.
+    #[expect(dead_code, reason = "held for its drop")]
+    Running(AbortOnDrop),
+    /// A WebSocket: the sending half waits for the visitor's bytes.
+    Kept(UploadSink),
+}
+
+impl Upload {
+    pub(super) fn spawn(pump: Pin<Box<impl Future<Output = Result<(), SendError>> + 'static>>) -> Self {
+        Self::Running(AbortOnDrop(tokio::task::spawn_local(pump)))
+    }
+}
+
+/// A task that ends with its handle.
+#[derive(Debug)]
+pub(super) struct AbortOnDrop(JoinHandle<Result<(), SendError>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl ResponseBody {
+    pub(super) fn quic(
+        recv: RecvStream,
+        buffered: Bytes,
+        remaining: Option<u64>,
+        framed: bool,
+        upload: Upload,
+        guard: InFlight,
+    ) -> Self {
+        let source = Source::Quic(QuicBody::new(recv, buffered, framed));
+        Self { source, remaining, upload, guard: Some(guard) }.retired_if_empty()
+    }
+
+    pub(super) fn h2(recv: h2::RecvStream, remaining: Option<u64>, upload: Upload, guard: InFlight) -> Self {
+        Self { source: Source::H2(recv), remaining, upload, guard: Some(guard) }.retired_if_empty()
+    }
+
+    /// The two-way stream of a WebSocket that the origin accepted; `None` for any other answer.
+    #[must_use]
+    pub fn into_duplex(mut self) -> Option<Duplex> {
+        let Upload::Kept(sink) = std::mem::replace(&mut self.upload, Upload::Done) else { return None };
+        Some(Duplex { read: self, sink, pending: Bytes::new() })
+    }
+
+    fn retired_if_empty(mut self) -> Self {
+        if self.remaining == Some(0) {
+            self.retire();
+        }
+        self
+    }
+
+    /// All announced bytes are here. The peer's end of the stream may still be on its way: wait for it aside, because
+    /// to drop the stream now would tell the peer to stop what it has finished.
+    fn retire(&mut self) {
+        let guard = self.guard.take();
+        match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Ended => {}
+            Source::Quic(body) => retire_quic(body.into_recv(), guard),
+            Source::H2(recv) if recv.is_end_stream() => {}
+            Source::H2(recv) => drop(tokio::task::spawn_local(drain_h2(recv))),
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match &mut self.source {
+            Source::Ended => Poll::Ready(None),
+            Source::Quic(body) => body.poll_piece(self.remaining, cx).map(|piece| piece.map(into_frame)),
+            Source::H2(recv) => poll_h2(recv, cx),
+        }
+    }
+
+    /// Counts the data against the announced length; more than announced is never passed on.
+    fn account(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, StreamError> {
+        let (Some(remaining), Some(data)) = (self.remaining, frame.data_ref()) else { return Ok(frame) };
+        let length = data.len() as u64;
+        let Some(left) = remaining.checked_sub(length) else {
+            return Err(StreamError::Malformed("the body is longer than announced".to_owned()));
+        };
+        self.remaining = Some(left);
+        if left == 0 && matches!(self.source, Source::Quic(_)) {
+            self.retire();
+        }
+        Ok(frame)
+    }
+
+    fn end(&mut self) -> Option<Result<Frame<Bytes>, StreamError>> {
+        self.source = Source::Ended;
+        match self.remaining {
+            Some(left) if left > 0 => Some(Err(StreamError::Truncated)),
+            _ => None,
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        Poll::Ready(match ready!(self.poll_data(cx)) {
+            Some(Ok(frame)) => Some(self.account(frame)),
+            Some(Err(error)) => Some(Err(error)),
+            None => self.end(),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Ended) && !matches!(self.remaining, Some(1..))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+fn into_frame(piece: Result<Piece, StreamError>) -> Result<Frame<Bytes>, StreamError> {
+    match piece? {
+        Piece::Data(data) => Ok(Frame::data(data)),
+        Piece::Trailers(fields) => Ok(Frame::trailers(header_map(&fields)?)),
+    }
+}
+
+fn poll_h2(recv: &mut h2::RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    if let Some(data) = ready!(crate::framing::poll_data_h2(recv, cx)) {
+        return Poll::Ready(Some(data.map(Frame::data)));
+    }
+    match ready!(recv.poll_trailers(cx)) {
+        Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+        Ok(None) => Poll::Ready(None),
+        Err(error) => Poll::Ready(Some(Err(error.into()))),
+    }
+}
+
+/// Usually the end came with the last bytes. If not, a small task waits for it.
+fn retire_quic(mut recv: RecvStream, guard: Option<InFlight>) {
+    let mut scratch = [0; 1];
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    if recv.poll_read(&mut cx, &mut scratch).is_pending() {
+        drop(tokio::task::spawn_local(async move {
+            drop(tokio::time::timeout(FIN_WAIT, recv.read(&mut [0; 1])).await);
+            drop(guard);
+        }));
+    }
+}
+
+async fn drain_h2(mut recv: h2::RecvStream) {
+    let end = async { while let Some(Ok(_)) = poll_fn(|cx| crate::framing::poll_data_h2(&mut recv, cx)).await {} };
+    drop(tokio::time::timeout(FIN_WAIT, end).await);
+}
+
+/// The status that the visitor gets. 101 is an answer to a WebSocket only.
+pub(super) fn final_status(kind: StreamKind, status: Option<u16>) -> Result<StatusCode, SendError> {
+    let malformed = |text: &str| SendError::Malformed(text.to_owned());
+    let status = status.ok_or_else(|| malformed("no status"))?;
+    if status == 101 && kind != StreamKind::WebSocket {
+        return Err(malformed("101 without an upgrade"));
+    }
+    StatusCode::from_u16(status).map_err(|_| malformed("status out of range"))
+}
+
+/// Adds a field of the answer, unless it is one of the tunnel's own.
+pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: Bytes) -> Result<(), SendError> {
+    if names::is_internal_response_header(name) {
+        return Ok(());
+    }
+    let malformed = || SendError::Malformed(format!("bad header field {:?}", String::from_utf8_lossy(name)));
+    let name = HeaderName::from_bytes(name).map_err(|_| malformed())?;
+    let value = HeaderValue::from_maybe_shared(value).map_err(|_| malformed())?;
+    map.append(name, value);
+    Ok(())
+}
+
+/// The length that the body must have: RFC 9110 section 6.4.1 and 8.6.
+pub(super) fn length(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Option<u64>, SendError> {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(None);
+    }
+    let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if method == Method::HEAD || bodiless || status.is_informational() {
+        return Ok(Some(0));
+    }
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = values.next() else { return Ok(None) };
+    let parsed = first.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    match parsed {
+        Some(length) if values.all(|other| other == first) => Ok(Some(length)),
+        _ => Err(SendError::Malformed("bad Content-Length".to_owned())),
+    }
+}
+
+/// A two-way byte stream through the tunnel. Shutting it down ends our half only.
+#[derive(Debug)]
+pub struct Duplex {
+    read: ResponseBody,
+    sink: UploadSink,
+    pending: Bytes,
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.pending.is_empty() {
+            match ready!(pin!(&mut self.read).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                Some(Ok(frame)) => self.pending = frame.into_data().unwrap_or_default(),
+            }
+        }
+        let take = self.pending.len().min(out.remaining());
+        out.put_slice(&self.pending.split_to(take));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Duplex {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.sink {
+            UploadSink::Quic { send, .. } => send.poll_write(cx, data),
+            UploadSink::H2(send) => Pin::new(send).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.sink {
+            UploadSink::Quic { send, .. } => {
+                send.finish();
+                Poll::Ready(Ok(()))
+            }
+            UploadSink::H2(send) => Pin::new(send).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One request on one bidirectional QUIC stream.
+
+use adit_wire::connect::{ConnectResponse, Entry, StreamKind, decode_response_stream, encode_request};
+use adit_wire::features::Extensions;
+use adit_wire::names;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response, header};
+use http_body::Body;
+use quinn::{RecvStream, SendStream};
+use tokio::io::AsyncReadExt as _;
+
+use super::body::{ResponseBody, Upload};
+use super::pump::{UploadSink, pairs, pump};
+use super::{InFlight, RequestHead};
+use crate::SendError;
+use crate::framing::QuicWriter;
+use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
+
+/// Sends the head, pumps the body and waits for the head of the answer.
+pub(super) async fn send<B>(
+    connection: &quinn::Connection,
+    head: RequestHead<'_>,
+    body: &mut Option<B>,
+    guard: InFlight,
+) -> Result<Response<ResponseBody>, SendError>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    let (send, mut recv) = open(connection, &guard).await?;
+    let mut send = QuicWriter::new(send);
+    let framed = is_framed(&head, body.is_some(), guard.extensions());
+    send.write(&encode(&head, body.is_some(), framed)).await.map_err(|_| SendError::NotSent)?;
+    let (answer, rest, upload) = match body.take() {
+        Some(body) => {
+            let sink = UploadSink::Quic { send, framed };
+            with_body(body, sink, &mut recv, &guard).await?
+        }
+        None => {
+            let upload = without_body(head.kind, send);
+            let (answer, rest) = read_head(&mut recv, &guard).await?;
+            (answer, rest, upload)
+        }
+    };
+    let framed = answer.framed;
+    respond(&head, &answer, move |length| ResponseBody::quic(recv, rest, length, framed, upload, guard))
+}
+
+async fn open(connection: &quinn::Connection, guard: &InFlight) -> Result<(SendStream, RecvStream), SendError> {
+    tokio::select! {
+        biased;
+        opened = connection.open_bi() => opened.map_err(|_| SendError::NotSent),
+        // At the peer's stream limit we wait; a dead peer must not make us wait for ever.
+        () = guard.suspect() => Err(SendError::NotSent),
+    }
+}
+
+/// A body of unknown length may end in trailers; framing carries them when both ends can.
+fn is_framed(head: &RequestHead<'_>, has_body: bool, extensions: Extensions) -> bool {
+    has_body && extensions.contains(Extensions::TRAILERS) && !head.headers.contains_key(header::CONTENT_LENGTH)
+}
+
+fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
+    let chunked = has_body && !head.headers.contains_key(header::CONTENT_LENGTH);
+    let mut out = BytesMut::with_capacity(HEAD_READ);
+    let method = Entry::Meta(names::META_METHOD, head.method.as_str().as_bytes());
+    let host = Entry::Meta(names::META_HOST, head.host.as_bytes());
+    // cloudflared reads a body of unknown length only if this says so.
+    let coding = chunked.then_some(Entry::Header(b"Transfer-Encoding", b"chunked"));
+    let framing = framed.then_some(Entry::Meta(names::META_FRAMING, b"1"));
+    let entries = || {
+        let fields = pairs(head.headers).map(|(name, value)| Entry::Header(name, value));
+        [method, host].into_iter().chain(fields).chain(coding).chain(framing)
+    };
+    let dest = [&b"https://"[..], head.host.as_bytes(), head.target.as_bytes()];
+    encode_request(&mut out, head.kind, &dest, entries);
+    out
+}
+
+/// No body: the stream ends here, unless a WebSocket goes on.
+fn without_body(kind: StreamKind, mut send: QuicWriter) -> Upload {
+    if kind == StreamKind::WebSocket {
+        return Upload::Kept(UploadSink::Quic { send, framed: false });
+    }
+    send.finish();
+    Upload::Done
+}
+
+async fn with_body<B>(
+    body: B,
+    sink: UploadSink,
+    recv: &mut RecvStream,
+    guard: &InFlight,
+) -> Result<(ConnectResponse, Bytes, Upload), SendError>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    let mut pump = Box::pin(pump(body, sink));
+    let mut head = std::pin::pin!(read_head(recv, guard));
+    let mut pumping = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut head => {
+                let (answer, rest) = answer?;
+                let upload = if pumping { Upload::spawn(pump) } else { Upload::Done };
+                return Ok((answer, rest, upload));
+            }
+            sent = &mut pump, if pumping => {
+                sent?;
+                pumping = false;
+            }
+        }
+    }
+}
+
+/// Reads until the final head is complete; interim heads are skipped.
+async fn read_head(recv: &mut RecvStream, guard: &InFlight) -> Result<(ConnectResponse, Bytes), SendError> {
+    let mut buffer = BytesMut::with_capacity(HEAD_READ);
+    loop {
+        let read = read_some(recv, &mut buffer, guard).await?;
+        if read == 0 {
+            return Err(SendError::Reset);
+        }
+        let mut bytes = buffer.freeze();
+        while let Some((answer, used)) = decode(&bytes)? {
+            let rest = bytes.split_off(used);
+            if !is_interim(&answer) {
+                return Ok((answer, rest));
+            }
+            bytes = rest;
+        }
+        buffer = BytesMut::from(bytes);
+        if buffer.len() > HEAD_BYTES_MAX {
+            return Err(SendError::Malformed("the head is too long".to_owned()));
+        }
+    }
+}
+
+fn decode(bytes: &Bytes) -> Result<Option<(ConnectResponse, usize)>, SendError> {
+    decode_response_stream(bytes).map_err(|error| SendError::Malformed(error.to_string()))
+}
+
+fn is_interim(answer: &ConnectResponse) -> bool {
+    answer.status.is_some_and(|status| (100..200).contains(&status) && status != 101)
+}
+
+async fn read_some(recv: &mut RecvStream, buffer: &mut BytesMut, guard: &InFlight) -> Result<usize, SendError> {
+    buffer.reserve(HEAD_READ);
+    tokio::select! {
+        biased;
+        read = recv.read_buf(buffer) => read.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionReset => SendError::Reset,
+            _ => SendError::Lost,
+        }),
+        () = guard.suspect() => Err(SendError::Lost),
+    }
+}
+
+/// Builds the response; `body` gets the length that the body must have, if it is known.
+fn respond(
+    head: &RequestHead<'_>,
+    answer: &ConnectResponse,
+    body: impl FnOnce(Option<u64>) -> ResponseBody,
+) -> Result<Response<ResponseBody>, SendError> {
+    if let Some(error) = &answer.error {
+        return Err(SendError::Origin(String::from_utf8_lossy(error).into_owned()));
+    }
+    let status = super::body::final_status(head.kind, answer.status)?;
+    let mut headers = HeaderMap::with_capacity(answer.fields.len() + 4);
+    for (name, value) in answer.fields.iter_shared() {
+        super::body::append(&mut headers, name, value)?;
+    }
+    let length = super::body::length(head.method, status, &headers)?;
+    let mut response = Response::new(body(length));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}

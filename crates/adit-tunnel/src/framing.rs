@@ -1,0 +1,272 @@
+//! Writing to and reading from streams of either transport; shared by both ends.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use adit_wire::fields::Fields;
+use adit_wire::frame::{FrameDecoder, Item};
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::StreamError;
+use crate::limits::BODY_READ;
+
+/// Sends all of `data`, as fast as the peer grants room.
+pub(crate) async fn send_h2(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), StreamError> {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let room = poll_fn(|cx| poll_room(stream, cx)).await?;
+        let part = data.split_to(room.min(data.len()));
+        stream.send_data(part, false)?;
+    }
+    Ok(())
+}
+
+/// Room for at least one byte.
+pub(crate) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, StreamError>> {
+    loop {
+        let room = stream.capacity();
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(error.into())),
+            None => return Poll::Ready(Err(StreamError::Stopped)),
+        }
+    }
+}
+
+/// The next DATA frame; its room is given back at once, because the reader has taken it.
+pub(crate) fn poll_data_h2(
+    stream: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, StreamError>>> {
+    Poll::Ready(match ready!(stream.poll_data(cx)) {
+        None => None,
+        Some(Err(error)) => Some(Err(error.into())),
+        Some(Ok(data)) => {
+            // Fails only for a stream that is gone already.
+            drop(stream.flow_control().release_capacity(data.len()));
+            Some(Ok(data))
+        }
+    })
+}
+
+/// The sending half of a QUIC stream that is reset, not finished, when it is dropped before its end: a message that
+/// broke off must never look complete. (The library finishes on drop.)
+#[derive(Debug)]
+pub(crate) struct QuicWriter {
+    send: quinn::SendStream,
+    ended: bool,
+}
+
+impl QuicWriter {
+    pub(crate) fn new(send: quinn::SendStream) -> Self {
+        Self { send, ended: false }
+    }
+
+    pub(crate) async fn write(&mut self, data: &[u8]) -> Result<(), StreamError> {
+        Ok(self.send.write_all(data).await?)
+    }
+
+    pub(crate) async fn chunk(&mut self, data: Bytes) -> Result<(), StreamError> {
+        Ok(self.send.write_chunk(data).await?)
+    }
+
+    /// Ends the stream well. A peer that stopped it first has what it wants.
+    pub(crate) fn finish(&mut self) {
+        self.ended = true;
+        drop(self.send.finish());
+    }
+
+    /// Resolves when the peer stops reading before our end of the stream.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + 'static {
+        let stopped = self.send.stopped();
+        async move {
+            match stopped.await {
+                Ok(None) => std::future::pending().await,
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.send).poll_write(cx, data).map_err(io::Error::other)
+    }
+}
+
+impl Drop for QuicWriter {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Fails only when the stream is gone already.
+            drop(self.send.reset(quinn::VarInt::from_u32(0)));
+        }
+    }
+}
+
+/// Reads DATA frames as a byte stream.
+#[derive(Debug)]
+pub(crate) struct H2Reader {
+    recv: RecvStream,
+    pending: Bytes,
+}
+
+impl H2Reader {
+    pub(crate) fn new(recv: RecvStream) -> Self {
+        Self { recv, pending: Bytes::new() }
+    }
+}
+
+impl AsyncRead for H2Reader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.pending.is_empty() {
+            match ready!(poll_data_h2(&mut self.recv, cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(data) => self.pending = data.map_err(io::Error::other)?,
+            }
+        }
+        let take = self.pending.len().min(out.remaining());
+        out.put_slice(&self.pending.split_to(take));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Writes a byte stream as DATA frames. Shutting down sends END_STREAM.
+#[derive(Debug)]
+pub(crate) struct H2Writer(pub(crate) SendStream<Bytes>);
+
+impl AsyncWrite for H2Writer {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.reserve_capacity(data.len().min(BODY_READ));
+        let room = ready!(poll_room(&mut self.0, cx)).map_err(io::Error::other)?;
+        let part = data.get(..room).unwrap_or(data);
+        self.0.send_data(Bytes::copy_from_slice(part), false).map_err(io::Error::other)?;
+        Poll::Ready(Ok(part.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Fails only when the stream has ended already.
+        drop(self.0.send_data(Bytes::new(), true));
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads up to `room` bytes of a QUIC stream; `None` is its end.
+pub(crate) fn poll_read_quic(
+    recv: &mut quinn::RecvStream,
+    room: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, StreamError>>> {
+    let mut buffer = BytesMut::with_capacity(room);
+    Poll::Ready(match ready!(tokio_util::io::poll_read_buf(Pin::new(recv), cx, &mut buffer)) {
+        Ok(0) => None,
+        Ok(_) => Some(Ok(buffer.freeze())),
+        Err(error) => Some(Err(read_error(&error))),
+    })
+}
+
+/// What the library's `io::Error` of a stream read means.
+pub(crate) fn read_error(error: &io::Error) -> StreamError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => StreamError::Reset,
+        _ => StreamError::ConnectionLost,
+    }
+}
+
+/// One piece of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Data(Bytes),
+    Trailers(Fields),
+}
+
+/// The receiving half of a QUIC stream as a body: first what was read with the head, then the rest; raw or framed.
+#[derive(Debug)]
+pub(crate) struct QuicBody {
+    recv: quinn::RecvStream,
+    buffered: Bytes,
+    decoder: Option<Box<FrameDecoder>>,
+}
+
+impl QuicBody {
+    pub(crate) fn new(recv: quinn::RecvStream, buffered: Bytes, framed: bool) -> Self {
+        Self { recv, buffered, decoder: framed.then(Box::default) }
+    }
+
+    /// The stream itself, once its body is complete.
+    pub(crate) fn into_recv(self) -> quinn::RecvStream {
+        self.recv
+    }
+
+    /// The next piece. `remaining` is what the head announced, so that small bodies get small buffers.
+    pub(crate) fn poll_piece(
+        &mut self,
+        remaining: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, StreamError>>> {
+        if self.decoder.is_none() {
+            let room = remaining.map_or(BODY_READ, |left| left.clamp(1, BODY_READ as u64) as usize);
+            return self.poll_bytes(room, cx).map_ok(Piece::Data);
+        }
+        loop {
+            if let Some(piece) = self.decoded()? {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match ready!(self.poll_bytes(BODY_READ, cx)) {
+                Some(Ok(bytes)) => self.feed(bytes),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(self.end_of_frames()),
+            }
+        }
+    }
+
+    fn poll_bytes(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
+        if self.buffered.is_empty() {
+            return poll_read_quic(&mut self.recv, room, cx);
+        }
+        Poll::Ready(Some(Ok(std::mem::take(&mut self.buffered))))
+    }
+
+    fn feed(&mut self, bytes: Bytes) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.push(bytes);
+        }
+    }
+
+    fn decoded(&mut self) -> Result<Option<Piece>, StreamError> {
+        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        match decoder.next_item().map_err(|error| StreamError::Malformed(error.to_string()))? {
+            Item::Data(data) => Ok(Some(Piece::Data(data))),
+            Item::Trailers(fields) => Ok(Some(Piece::Trailers(fields))),
+            Item::NeedMore => Ok(None),
+        }
+    }
+
+    fn end_of_frames(&self) -> Option<Result<Piece, StreamError>> {
+        let complete = self.decoder.as_ref().is_none_or(|decoder| decoder.is_complete());
+        (!complete).then_some(Err(StreamError::Truncated))
+    }
+}
+
+/// Trailers of the wire as a header map.
+pub(crate) fn header_map(fields: &Fields) -> Result<HeaderMap, StreamError> {
+    let malformed = |name: &[u8]| StreamError::Malformed(format!("bad field {:?}", String::from_utf8_lossy(name)));
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields.iter_shared() {
+        let key = HeaderName::from_bytes(name).map_err(|_| malformed(name))?;
+        map.append(key, HeaderValue::from_maybe_shared(value).map_err(|_| malformed(name))?);
+    }
+    Ok(map)
+}

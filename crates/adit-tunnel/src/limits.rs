@@ -1,0 +1,80 @@
+//! Every cap and time-out of the tunnel, with its unit and its reason.
+
+use std::time::Duration;
+
+/// A silent peer is given up after this. Both ends of cloudflared's protocol use 5 s.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between keep-alive probes: four of them fit into [`IDLE_TIMEOUT`], so one lost packet costs nothing.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// A connection that was silent for this long, although it was probed, is suspect: new requests avoid it and
+/// repeatable ones leave it. Two probes and their answers fit.
+pub const SUSPECT_AFTER: Duration = Duration::from_millis(2_200);
+
+/// How often the health of a connection is looked at.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(400);
+
+/// Time for a peer to finish the TLS handshake on TCP.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time from the end of the handshake to a registration. cloudflared registers at once; its pre-check closes at once.
+pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for one RPC call of the control stream (cloudflared's `rpc-timeout`).
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes that a peer may send on a control stream in all. A registration needs 1 KiB, a configuration of 1 000 rules
+/// about 200 KiB; reconfigurations share the stream.
+pub const CONTROL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Words that one RPC message may have (8 bytes each): 4 MiB holds a configuration of 10 000 rules.
+pub const RPC_MESSAGE_WORDS_MAX: usize = 4 * 1024 * 1024 / 8;
+
+/// Streams that a peer may hold open at once on one QUIC connection. The state machine reserves memory for each
+/// possible stream: 1 024 cost 1 MB, 2^20 cost 85 MB.
+pub const STREAMS_MAX: u32 = 1024;
+
+/// Streams that the connector accepts at once on one HTTP/2 connection.
+pub const H2_STREAMS_MAX: u32 = 4096;
+
+/// Bytes in flight on one stream, in one direction: 100 Mbit/s at 100 ms.
+pub const STREAM_WINDOW: u32 = 1024 * 1024 + 256 * 1024;
+
+/// Bytes in flight on one connection. Stalled readers hold at most [`STREAM_WINDOW`] each, so it takes fifty of them
+/// to slow a connection down.
+pub const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// Bytes that we queue for sending on one QUIC connection.
+pub const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// Frame size that we accept on HTTP/2: large frames cost less per byte (1.31 against 1.72 CPU-s/GiB).
+pub const H2_FRAME_MAX: u32 = 1024 * 1024;
+
+/// Bytes that HTTP/2 buffers per stream for sending.
+pub const H2_SEND_BUFFER: usize = 1024 * 1024;
+
+/// Size of the headers that we accept on HTTP/2; cloudflared announces the same.
+pub const H2_HEADERS_MAX: u32 = 1024 * 1024;
+
+/// Streams that were reset and are still remembered. The library's default of 20 closes the whole tunnel when many
+/// visitors go away at once, so any visitor could cut it. Reset streams cost about 200 bytes each.
+pub const H2_RESET_STREAMS_MAX: usize = 64 * 1024;
+
+/// The first read of a stream: head and a small body fit.
+pub const HEAD_READ: usize = 4 * 1024;
+
+/// Reads of a body. 256 KiB was slower, packets of 1.4 KB cost 5 to 14 % more CPU.
+pub const BODY_READ: usize = 64 * 1024;
+
+/// Bytes of a head before it is refused.
+pub const HEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// How long an answered stream may wait for the peer's end of it, so that it need not be told to stop.
+pub const FIN_WAIT: Duration = Duration::from_secs(5);
+
+/// A body that is ready at once travels with its head in one write up to this size.
+pub const INLINE_BODY_MAX: usize = 16 * 1024;
+
+/// Largest UDP payload that we send before the path was probed: what IPv6 guarantees.
+pub const INITIAL_MTU: u16 = 1200;

@@ -1,0 +1,74 @@
+//! QUIC sockets and transport settings. The only file that names the QUIC library's configuration.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, EndpointConfig, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits;
+
+/// Bytes of kernel buffer that we ask for: a burst of 64 segments for each of a few connections.
+const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
+
+/// Makes the edge's endpoint on a bound socket.
+///
+/// # Errors
+/// When the socket cannot be registered with the runtime, or the TLS configuration has no initial cipher suite.
+pub fn server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(16)));
+    endpoint(socket, Some(config))
+}
+
+/// Makes the connector's endpoint: one socket for one connection, so that each lives on its own thread.
+///
+/// # Errors
+/// When no socket can be bound.
+pub fn client(bind: SocketAddr, tls: Arc<rustls::ClientConfig>) -> io::Result<Endpoint> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(limits::STREAMS_MAX)));
+    let mut endpoint = endpoint(bind_udp(bind)?, None)?;
+    endpoint.set_default_client_config(config);
+    Ok(endpoint)
+}
+
+/// Binds a UDP socket with large buffers; a v6 wildcard takes v4 as well.
+///
+/// # Errors
+/// When the address is in use or not ours.
+pub fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A smaller buffer than asked for is no reason to fail: the kernel clamps it.
+    drop(socket.set_recv_buffer_size(SOCKET_BUFFER));
+    drop(socket.set_send_buffer_size(SOCKET_BUFFER));
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn endpoint(socket: UdpSocket, config: Option<quinn::ServerConfig>) -> io::Result<Endpoint> {
+    Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime))
+}
+
+fn transport(streams: u32) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    let idle = VarInt::from_u32(limits::IDLE_TIMEOUT.as_millis() as u32);
+    config
+        .max_idle_timeout(Some(idle.into()))
+        .keep_alive_interval(Some(limits::KEEP_ALIVE))
+        .max_concurrent_bidi_streams(VarInt::from_u32(streams))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(limits::STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW))
+        .send_window(limits::SEND_WINDOW)
+        .initial_mtu(limits::INITIAL_MTU);
+    config
+}

@@ -1,0 +1,119 @@
+//! Every fixed name of the protocol: hosts, header fields, metadata keys.
+
+/// Name that the edge's certificate must cover for QUIC.
+pub const HOST_QUIC: &str = "quic.cftunnel.com";
+
+/// Name that the edge's certificate must cover for HTTP/2.
+pub const HOST_H2: &str = "h2.cftunnel.com";
+
+/// Name of the connector's pre-check, which closes after the handshake.
+pub const HOST_PROBE: &str = "probe.cftunnel.com";
+
+/// The connector's own management host. It answers without checking who asks, so the edge never routes it.
+pub const HOST_MANAGEMENT: &str = "management.argotunnel.com";
+
+/// Metadata: the request method.
+pub const META_METHOD: &str = "HttpMethod";
+
+/// Metadata: the host that rules match.
+pub const META_HOST: &str = "HttpHost";
+
+/// Metadata: the response status.
+pub const META_STATUS: &str = "HttpStatus";
+
+/// Metadata: prefix of a header field.
+pub const META_HEADER: &str = "HttpHeader";
+
+/// Metadata: the connector has too many flows.
+pub const META_FLOW_LIMIT: &str = "FlowConnectRateLimited";
+
+/// Metadata of ours: the body is framed (see [`crate::frame`]).
+pub const META_FRAMING: &str = "AditFraming";
+
+/// HTTP/2 request field that says what a request is for.
+pub const UPGRADE_HEADER: &str = "cf-cloudflared-proxy-connection-upgrade";
+
+/// Its value for the control stream.
+pub const UPGRADE_CONTROL_STREAM: &str = "control-stream";
+
+/// Its value for a WebSocket.
+pub const UPGRADE_WEBSOCKET: &str = "websocket";
+
+/// Its value for a pushed configuration.
+pub const UPGRADE_CONFIGURATION: &str = "update-configuration";
+
+/// HTTP/2 request field that asks for raw TCP.
+pub const TCP_PROXY_SRC: &str = "cf-cloudflared-proxy-src";
+
+/// HTTP/2 response field with the origin's header, packed.
+pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
+
+/// HTTP/2 response field that says who answers.
+pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
+
+/// Prefixes of request fields that only the edge may set. A visitor's copy would steer the connector: one of them
+/// replaces its configuration, one opens raw TCP to any address.
+const CONTROL_PREFIXES: [&str; 6] =
+    ["cf-cloudflared-", "cf-access-", "cf-warp-tag-", "cf-int-", "cf-proxy-", "cf-trace-id"];
+
+/// Whether a visitor's request field must not reach a connector. `_` counts as `-`: some origins fold them.
+#[must_use]
+pub fn is_control_header(name: &[u8]) -> bool {
+    // Almost every name is refused by its second byte.
+    match name {
+        [b'c' | b'C', b'f' | b'F', ..] => CONTROL_PREFIXES.iter().any(|prefix| starts_with_folded(name, prefix)),
+        [b'u' | b'U', b'b' | b'B', ..] => folded_eq(name, "uber-trace-id"),
+        _ => false,
+    }
+}
+
+/// Whether a response field is the tunnel's own and must not reach the visitor.
+#[must_use]
+pub fn is_internal_response_header(name: &[u8]) -> bool {
+    matches!(name, [b'c' | b'C', b'f' | b'F', b'-', ..])
+        && ["cf-cloudflared-", "cf-int-", "cf-proxy-"].iter().any(|prefix| starts_with_folded(name, prefix))
+}
+
+fn starts_with_folded(name: &[u8], prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| folded_eq(start, prefix))
+}
+
+fn folded_eq(name: &[u8], expected: &str) -> bool {
+    name.len() == expected.len()
+        && name.iter().zip(expected.bytes()).all(|(byte, expected)| {
+            let byte = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+            byte == expected
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_headers_are_known_in_any_spelling() {
+        for name in [
+            "Cf-Cloudflared-Proxy-Connection-Upgrade",
+            "cf_cloudflared_proxy_src",
+            "CF-ACCESS-JWT-ASSERTION",
+            "Cf-Access-Jump-Destination",
+            "cf-warp-tag-id",
+            "Cf-Trace-Id",
+            "Uber_Trace-Id",
+            "cf-int-cloudflared-tracing",
+            "Cf-Proxy-Anything",
+        ] {
+            assert!(is_control_header(name.as_bytes()), "{name}");
+        }
+        for name in ["cf-ray", "cf-connecting-ip", "accept", "cf", "uber", "x-cf-access-x", ""] {
+            assert!(!is_control_header(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn internal_response_headers_are_dropped() {
+        assert!(is_internal_response_header(b"Cf-Int-Cloudflared-Tracing"));
+        assert!(is_internal_response_header(b"cf-cloudflared-response-meta"));
+        assert!(!is_internal_response_header(b"Cf-Cache-Status"));
+    }
+}
