@@ -1,1 +1,17 @@
 //! Pure decisions of the edge and the connector.
+//!
+//! Everything here is a function of its arguments: no sockets, no files, no clock, no randomness. Time is an argument.
+//! Names are [`host`], what a tunnel may claim is [`grant`], the validated whole is [`snapshot`], who gets a request is
+//! [`route`], and what the connector does with it is [`ingress`].
+
+pub mod limits;
+
+pub mod host;
+
+pub mod grant;
+
+pub mod snapshot;
+
+pub mod route;
+
+pub mod ingress;

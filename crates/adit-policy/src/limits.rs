@@ -1,0 +1,39 @@
+//! Every cap and time-out of the data path, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of a request head or a response head. nginx and Apache stop at 8 to 32 KiB; cookies and tokens pass that.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Header fields of one message. Browsers send about 20, proxies add 10; the same cap as Apache and Caddy's library.
+pub const HEADERS_MAX: usize = 100;
+
+/// Time for a visitor to finish a request head. Slow heads are the cheapest attack on a server.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for a visitor to finish a TLS handshake.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that a keep-alive connection of a visitor may stay idle. nginx takes 75 s.
+pub const KEEP_ALIVE_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Seconds in `Retry-After` when no connection of the tunnel is live. A connector is back within that time.
+pub const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// Live connections of one tunnel at one edge: 16 replicas of four connections.
+pub const CONNECTIONS_PER_TUNNEL_MAX: usize = 64;
+
+/// Bytes of a host name in text form (RFC 1035, without the trailing dot).
+pub const HOSTNAME_BYTES_MAX: usize = 253;
+
+/// Bytes of one label of a host name (RFC 1035).
+pub const LABEL_BYTES_MAX: usize = 63;
+
+/// Bytes of a compiled path expression. Above that, one rule could eat the memory of the connector.
+pub const PATH_REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Names that one connector may claim. A larger claim is cut, so that a connector cannot grow the table of the edge.
+pub const CLAIMED_HOSTS_MAX: usize = 10_000;
+
+/// Bytes of the shortest tunnel secret that is accepted. Below that, it can be guessed.
+pub const SECRET_BYTES_MIN: usize = 16;

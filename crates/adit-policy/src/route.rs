@@ -1,0 +1,178 @@
+//! Which tunnel gets a request: a table from host names to tunnels, made of grants and claims.
+//!
+//! A grant is the operator's word, a claim is the connector's. A route needs both, except that a granted exact name is
+//! always a known name. Where two tunnels want the same name, the one with the narrower grant has it, and among equals
+//! the one that came first.
+
+mod build;
+mod claim;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::host::{HostPattern, MANAGEMENT_HOST};
+use crate::ingress::Claims;
+use crate::snapshot::{Snapshot, TunnelId};
+
+/// A connector, and what it says that it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// The tunnel that it runs.
+    pub tunnel: TunnelId,
+    /// The connector itself.
+    pub connector: Uuid,
+    /// Its claims. `None`: it has not said (a stock cloudflared that is managed remotely), so the grant is the claim.
+    pub claims: Option<Claims>,
+}
+
+/// Where the requests of one pattern go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The tunnel that has the names.
+    pub tunnel: TunnelId,
+    /// The names.
+    pub pattern: HostPattern,
+    /// The connectors of the tunnel that claim them. Empty: any connector of the tunnel.
+    pub connectors: Vec<Uuid>,
+}
+
+/// A claim that did not become a route. `Display` is the message for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The grant of the tunnel does not hold the names.
+    NotGranted {
+        /// The tunnel of the connector.
+        tunnel: TunnelId,
+        /// The connector that claims.
+        connector: Uuid,
+        /// What it claims.
+        pattern: HostPattern,
+    },
+    /// Another tunnel has the names.
+    Taken {
+        /// The tunnel of the connector.
+        tunnel: TunnelId,
+        /// The connector that claims.
+        connector: Uuid,
+        /// What it claims.
+        pattern: HostPattern,
+        /// The tunnel that has it.
+        holder: TunnelId,
+    },
+}
+
+/// The routes, ready to be searched. It is built anew when a grant or a claim changes.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// By name.
+    exact: HashMap<Box<str>, Route>,
+    /// By suffix, without `*.`.
+    wildcards: HashMap<Box<str>, Route>,
+    /// For names that nobody claims.
+    default: Option<Route>,
+}
+
+impl RouteTable {
+    /// Builds the table. The claimants come in the order of arrival: the earlier keeps a contested name. Claimants of
+    /// unknown tunnels count for nothing.
+    #[must_use]
+    pub fn build(snapshot: &Snapshot, claimants: &[Claimant]) -> (Self, Vec<Refusal>) {
+        build::build(snapshot, claimants)
+    }
+
+    /// The route of a canonical host name ([`crate::host::Hostname`]): its own, else that of the longest wildcard above
+    /// it, else the default. Allocates nothing.
+    #[must_use]
+    pub fn find(&self, host: &str) -> Option<&Route> {
+        if host == MANAGEMENT_HOST {
+            return None;
+        }
+        self.exact.get(host).or_else(|| self.find_above(host)).or(self.default.as_ref())
+    }
+
+    /// All routes: names, then wildcards, then the default, each in alphabetical order.
+    #[must_use]
+    pub fn routes(&self) -> Vec<&Route> {
+        let mut routes: Vec<&Route> = self.exact.values().chain(self.wildcards.values()).collect();
+        routes.extend(&self.default);
+        routes.sort_by_cached_key(|route| (std::cmp::Reverse(kind(&route.pattern)), route.pattern.to_string()));
+        routes
+    }
+
+    fn find_above(&self, host: &str) -> Option<&Route> {
+        if self.wildcards.is_empty() {
+            return None;
+        }
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(route) = self.wildcards.get(parent) {
+                return Some(route);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    fn insert(&mut self, route: Route) {
+        match &route.pattern {
+            HostPattern::Any => self.default = Some(route),
+            HostPattern::Wildcard(suffix) => drop(self.wildcards.insert(suffix.as_str().into(), route)),
+            HostPattern::Exact(name) => drop(self.exact.insert(name.as_str().into(), route)),
+        }
+    }
+}
+
+impl Refusal {
+    /// The connector that was refused.
+    #[must_use]
+    pub fn connector(&self) -> Uuid {
+        match self {
+            Self::NotGranted { connector, .. } | Self::Taken { connector, .. } => *connector,
+        }
+    }
+
+    /// The tunnel that was refused.
+    #[must_use]
+    pub fn tunnel(&self) -> TunnelId {
+        match self {
+            Self::NotGranted { tunnel, .. } | Self::Taken { tunnel, .. } => *tunnel,
+        }
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn pattern(&self) -> &HostPattern {
+        match self {
+            Self::NotGranted { pattern, .. } | Self::Taken { pattern, .. } => pattern,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotGranted { tunnel, connector, pattern } => write!(
+                f,
+                "`{pattern}` is not granted to tunnel {tunnel}, but its connector {connector} claims it; \
+                 add it to `hostnames` of the tunnel to allow it"
+            ),
+            Self::Taken { tunnel, connector, pattern, holder } => write!(
+                f,
+                "`{pattern}` belongs to tunnel {holder}, but connector {connector} of tunnel {tunnel} claims it too"
+            ),
+        }
+    }
+}
+
+fn kind(pattern: &HostPattern) -> u8 {
+    match pattern {
+        HostPattern::Any => 0,
+        HostPattern::Wildcard(_) => 1,
+        HostPattern::Exact(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! The validated, immutable whole that the edge works from. A request sees exactly one.
+
+mod secret;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::grant::Grant;
+use crate::host::Hostname;
+
+pub use secret::{AcceptedSecret, TunnelSecret};
+
+/// The identity of a tunnel. It never changes, whatever machine its connectors run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelId(pub Uuid);
+
+impl fmt::Display for TunnelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What the plain HTTP listener does with a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMode {
+    /// Answers with a redirect to HTTPS.
+    #[default]
+    Redirect,
+    /// Serves it, for an edge behind a platform that ends TLS.
+    Serve,
+}
+
+/// A named identity that connectors run and host names belong to.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// Its identity on the wire.
+    pub id: TunnelId,
+    /// Its name for people.
+    pub name: String,
+    /// What its connectors prove themselves with.
+    pub secret: TunnelSecret,
+    /// The account that its credentials name. `None` accepts any.
+    pub account_tag: Option<String>,
+    /// What it may claim.
+    pub grant: Grant,
+}
+
+/// The validated whole.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Host names live under it.
+    pub domain: Hostname,
+    /// What the plain HTTP listener does.
+    pub http_mode: HttpMode,
+    tunnels: Vec<Tunnel>,
+    by_id: HashMap<TunnelId, usize>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Snapshot {
+    /// A whole of these tunnels. Where an id or a name occurs twice, the first one is found by it.
+    #[must_use]
+    pub fn new(domain: Hostname, http_mode: HttpMode, tunnels: Vec<Tunnel>) -> Self {
+        let mut by_id = HashMap::with_capacity(tunnels.len());
+        let mut by_name = HashMap::with_capacity(tunnels.len());
+        for (index, tunnel) in tunnels.iter().enumerate() {
+            by_id.entry(tunnel.id).or_insert(index);
+            by_name.entry(tunnel.name.clone()).or_insert(index);
+        }
+        Self { domain, http_mode, tunnels, by_id, by_name }
+    }
+
+    /// The tunnels, in the order of the configuration.
+    #[must_use]
+    pub fn tunnels(&self) -> &[Tunnel] {
+        &self.tunnels
+    }
+
+    /// The tunnel of this identity.
+    #[must_use]
+    pub fn tunnel(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.by_id.get(&id).and_then(|&index| self.tunnels.get(index))
+    }
+
+    /// The tunnel of this name.
+    #[must_use]
+    pub fn tunnel_by_name(&self, name: &str) -> Option<&Tunnel> {
+        self.by_name.get(name).and_then(|&index| self.tunnels.get(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tunnel(id: u128, name: &str) -> Tunnel {
+        Tunnel {
+            id: TunnelId(Uuid::from_u128(id)),
+            name: name.to_owned(),
+            secret: TunnelSecret::new(vec![1; 32]),
+            account_tag: None,
+            grant: Grant::default(),
+        }
+    }
+
+    #[test]
+    fn tunnels_are_found_by_id_and_name() {
+        let domain = Hostname::parse("home.example").unwrap();
+        let snapshot = Snapshot::new(domain, HttpMode::Redirect, vec![tunnel(1, "a"), tunnel(2, "b"), tunnel(2, "c")]);
+        assert_eq!(snapshot.tunnel(TunnelId(Uuid::from_u128(2))).unwrap().name, "b");
+        assert_eq!(snapshot.tunnel_by_name("c").unwrap().id, TunnelId(Uuid::from_u128(2)));
+        assert!(snapshot.tunnel(TunnelId(Uuid::from_u128(3))).is_none());
+        assert!(snapshot.tunnel_by_name("d").is_none());
+        assert_eq!(snapshot.tunnels().len(), 3);
+    }
+}
