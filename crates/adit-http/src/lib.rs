@@ -1,1 +1,11 @@
-//! HTTP rules, bodies and pages.
+//! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, local endpoints.
+
+pub mod hop;
+
+pub mod forwarded;
+
+pub mod upgrade;
+
+pub mod page;
+
+pub mod local;

@@ -103,6 +103,11 @@ impl Hostname {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name without its first label.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        self.0.split_once('.').map(|(_, parent)| Self(parent.into()))
+    }
 }
 
 impl Borrow<str> for Hostname {

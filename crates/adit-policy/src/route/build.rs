@@ -1,25 +1,25 @@
 //! From candidates to the table: the narrower grant goes first, then the earlier claim.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
 use super::claim::{Candidate, Voice, candidates};
 use super::{Claimant, Refusal, Route, RouteTable};
-use crate::host::{HostPattern, Hostname, Specificity};
+use crate::host::{HostPattern, Specificity};
 use crate::snapshot::{Snapshot, TunnelId};
 
 pub(super) fn build(snapshot: &Snapshot, claimants: &[Claimant]) -> (RouteTable, Vec<Refusal>) {
-    let (mut candidates, mut refusals) = candidates(snapshot, claimants);
+    let (mut candidates, refusals) = candidates(snapshot, claimants);
     // The sort is stable: among equal grants the order of arrival stays.
     candidates.sort_by_key(|candidate| Reverse(candidate.grant));
-    let mut builder = Builder::default();
+    let mut builder = Builder { refusals, ..Builder::default() };
     for candidate in candidates {
-        builder.add(candidate, &mut refusals);
+        builder.add(candidate);
     }
-    (builder.finish(), refusals)
+    builder.finish()
 }
 
 /// A route in the making.
@@ -33,13 +33,15 @@ struct Held {
 #[derive(Default)]
 struct Builder {
     held: HashMap<HostPattern, Held>,
+    refusals: Vec<Refusal>,
+    refused: HashSet<(Uuid, HostPattern)>,
 }
 
 impl Builder {
-    fn add(&mut self, candidate: Candidate, refusals: &mut Vec<Refusal>) {
+    fn add(&mut self, candidate: Candidate) {
         let holder = self.holder(&candidate).filter(|holder| *holder != candidate.tunnel);
         match holder {
-            Some(holder) => refuse(candidate, holder, refusals),
+            Some(holder) => self.refuse(candidate, holder),
             None => self.hold(candidate),
         }
     }
@@ -54,16 +56,15 @@ impl Builder {
     }
 
     fn nearest_above(&self, pattern: &HostPattern) -> Option<&Held> {
-        let mut rest = match pattern {
+        let mut parent = match pattern {
             HostPattern::Any => return None,
-            HostPattern::Wildcard(name) | HostPattern::Exact(name) => name.as_str(),
+            HostPattern::Wildcard(name) | HostPattern::Exact(name) => name.parent(),
         };
-        while let Some((_, parent)) = rest.split_once('.') {
-            let wildcard = Hostname::parse(parent).ok().map(HostPattern::Wildcard)?;
-            if let Some(held) = self.held.get(&wildcard) {
+        while let Some(suffix) = parent {
+            parent = suffix.parent();
+            if let Some(held) = self.held.get(&HostPattern::Wildcard(suffix)) {
                 return Some(held);
             }
-            rest = parent;
         }
         self.held.get(&HostPattern::Any)
     }
@@ -76,14 +77,25 @@ impl Builder {
         held.hear(candidate.voice);
     }
 
-    fn finish(self) -> RouteTable {
+    /// Says it once for each connector and pattern. A grant that nobody uses has nobody to tell.
+    fn refuse(&mut self, candidate: Candidate, holder: TunnelId) {
+        let Candidate { tunnel, pattern, voice, .. } = candidate;
+        let (Voice::Named(connector) | Voice::CatchAll(connector)) = voice else {
+            return;
+        };
+        if self.refused.insert((connector, pattern.clone())) {
+            self.refusals.push(Refusal::Taken { tunnel, connector, pattern, holder });
+        }
+    }
+
+    fn finish(self) -> (RouteTable, Vec<Refusal>) {
         let mut table = RouteTable::default();
         for (pattern, held) in self.held {
             // A rule for the name beats a rule for everything, also between replicas of one tunnel.
             let connectors = if held.named.is_empty() { held.catch_all } else { held.named };
             table.insert(Route { tunnel: held.tunnel, pattern, connectors });
         }
-        table
+        (table, self.refusals)
     }
 }
 
@@ -101,16 +113,5 @@ impl Held {
         if !connectors.contains(&connector) {
             connectors.push(connector);
         }
-    }
-}
-
-/// Says it once for each connector and pattern. A grant that nobody uses has nobody to tell.
-fn refuse(candidate: Candidate, holder: TunnelId, refusals: &mut Vec<Refusal>) {
-    let (Voice::Named(connector) | Voice::CatchAll(connector)) = candidate.voice else {
-        return;
-    };
-    let refusal = Refusal::Taken { tunnel: candidate.tunnel, connector, pattern: candidate.pattern, holder };
-    if !refusals.contains(&refusal) {
-        refusals.push(refusal);
     }
 }

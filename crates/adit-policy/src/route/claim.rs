@@ -1,5 +1,7 @@
 //! From grants and claims to candidates: what each connector, or the grant alone, would like to have as a route.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::{Claimant, Refusal};
@@ -36,9 +38,9 @@ pub(super) fn candidates(snapshot: &Snapshot, claimants: &[Claimant]) -> (Vec<Ca
             wishes.hear(tunnel, claimant);
         }
     }
+    let seen: HashSet<TunnelId> = claimants.iter().map(|claimant| claimant.tunnel).collect();
     for tunnel in snapshot.tunnels() {
-        let seen = claimants.iter().any(|claimant| claimant.tunnel == tunnel.id);
-        wishes.add_granted(tunnel, seen);
+        wishes.add_granted(tunnel, seen.contains(&tunnel.id));
     }
     (wishes.candidates, wishes.refusals)
 }

@@ -1,0 +1,90 @@
+//! A small HTTP server for local endpoints: health, metrics, state. Not for the public.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Time for a request head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause after an accept that failed, as when file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// An answer of a local endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Plain text.
+    #[must_use]
+    pub fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    /// JSON.
+    #[must_use]
+    pub fn json(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type: "application/json", body: body.into() }
+    }
+
+    /// The text format of Prometheus.
+    #[must_use]
+    pub fn metrics(body: String) -> Self {
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Self { status: StatusCode::OK, content_type, body: body.into_bytes() }
+    }
+
+    /// No such endpoint.
+    #[must_use]
+    pub fn not_found() -> Self {
+        Self::text(StatusCode::NOT_FOUND, "no such endpoint\n")
+    }
+}
+
+/// Serves endpoints on a listener until it is dropped. Run it in a local task.
+pub async fn serve(listener: TcpListener, answer: Rc<dyn Fn(&Method, &str) -> Answer>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::task::spawn_local(connection(stream, answer.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the local endpoint");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, answer: Rc<dyn Fn(&Method, &str) -> Answer>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = respond(answer(request.method(), request.uri().path()));
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "local endpoint");
+    }
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = answer.status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(answer.content_type));
+    response
+}

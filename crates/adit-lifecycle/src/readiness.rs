@@ -1,0 +1,59 @@
+//! Readiness is a set of guards: the process is ready when the last one is dropped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is still missing.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<u64, String>>>);
+
+/// Something that is not ready yet. Dropping it says that it is.
+#[derive(Debug)]
+pub struct BlockReady {
+    readiness: Readiness,
+    key: u64,
+}
+
+impl Readiness {
+    /// Names something that must be ready first.
+    #[must_use]
+    pub fn block(&self, name: &str) -> BlockReady {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = pending.last_key_value().map_or(0, |(key, _)| key + 1);
+        pending.insert(key, name.to_owned());
+        BlockReady { readiness: self.clone(), key }
+    }
+
+    /// Whether everything is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.pending().is_empty()
+    }
+
+    /// The names of what is missing.
+    #[must_use]
+    pub fn pending(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Drop for BlockReady {
+    fn drop(&mut self) {
+        self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_guard_makes_ready() {
+        let readiness = Readiness::default();
+        let (a, b) = (readiness.block("a"), readiness.block("b"));
+        drop(a);
+        assert_eq!(readiness.pending(), ["b"]);
+        drop(b);
+        assert!(readiness.is_ready());
+    }
+}

@@ -1,0 +1,58 @@
+//! The operator's log: text on a terminal, JSON elsewhere.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::UtcTime;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For programs: one object a line with `level`, `time`, `message` and fields.
+    Json,
+}
+
+/// The level is not one.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no log level; use error, warn, info, debug or trace")]
+pub struct BadLevel(String);
+
+/// Starts logging to standard error. Later calls change nothing.
+///
+/// # Errors
+/// [`BadLevel`] when the level cannot be read.
+pub fn init(format: Format, level: &str) -> Result<(), BadLevel> {
+    let bad = |_| BadLevel(level.to_owned());
+    let filter = EnvFilter::try_new(quieted(level)).map_err(bad)?;
+    let json = match format {
+        Format::Auto => !std::io::stderr().is_terminal(),
+        Format::Text => false,
+        Format::Json => true,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(UtcTime::rfc_3339())
+        .with_target(false);
+    // A second initialisation, as in tests, is no error.
+    drop(if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() });
+    Ok(())
+}
+
+/// A plain level is for us; the libraries below speak only when it is serious.
+fn quieted(level: &str) -> String {
+    let plain = ["error", "warn", "info", "debug", "trace"];
+    let level = match level.to_ascii_lowercase().as_str() {
+        "fatal" | "panic" => "error".to_owned(),
+        other => other.to_owned(),
+    };
+    if !plain.contains(&level.as_str()) {
+        return level;
+    }
+    format!("{level},quinn=warn,quinn_proto=warn,h2=warn,hyper=warn,rustls=error")
+}

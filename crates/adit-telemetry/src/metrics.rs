@@ -1,0 +1,348 @@
+//! Metrics: handles that are resolved once, so that a request costs a few atomic additions.
+//!
+//! Labels have few values by construction: never a host, a path or a visitor.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of request times, in seconds.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Methods that have a label of their own; everything else is `OTHER`.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "OTHER"];
+
+/// Status codes that are counted apart.
+const STATUSES: usize = 600;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Word {
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TunnelLabels {
+    tunnel: String,
+    transport: String,
+}
+
+/// What the edge counts.
+#[derive(Debug)]
+pub struct EdgeMetrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    /// The same counters by index; filled as they are first used.
+    by_index: Box<[OnceLock<Counter>]>,
+    seconds: Histogram,
+    /// Bytes of answers' bodies.
+    pub response_bytes: Counter,
+    /// Bytes of requests' bodies.
+    pub request_bytes: Counter,
+    /// Requests that are being answered.
+    pub in_flight: Gauge,
+    /// Visitor connections that are open.
+    pub visitors: Gauge,
+    /// Requests that were sent to a second connection.
+    pub retries: Counter,
+    /// Requests and handshakes for hosts that nobody serves.
+    pub unknown_hosts: Counter,
+    /// TLS handshakes with visitors that failed.
+    pub handshake_failures: Counter,
+    /// Access records that were dropped.
+    pub records_dropped: Gauge,
+    tunnel_connections: Family<TunnelLabels, Gauge>,
+    refusals: Family<Word, Counter>,
+    errors: Family<Word, Counter>,
+}
+
+impl EdgeMetrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        let mut registry = Registry::with_prefix("adit_edge");
+        let mut metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            by_index: (0..METHODS.len() * STATUSES).map(|_| OnceLock::new()).collect(),
+            seconds: Histogram::new(SECONDS),
+            response_bytes: Counter::default(),
+            request_bytes: Counter::default(),
+            in_flight: Gauge::default(),
+            visitors: Gauge::default(),
+            retries: Counter::default(),
+            unknown_hosts: Counter::default(),
+            handshake_failures: Counter::default(),
+            records_dropped: Gauge::default(),
+            tunnel_connections: Family::default(),
+            refusals: Family::default(),
+            errors: Family::default(),
+        };
+        metrics.register(&mut registry, version);
+        metrics.registry = registry;
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry, version: &str) {
+        registry.register("build", "Version", Info::new([("version", version.to_owned())]));
+        registry.register("requests", "Requests answered", self.requests.clone());
+        registry.register_with_unit("request", "Time to answer", Unit::Seconds, self.seconds.clone());
+        registry.register_with_unit("response", "Bodies sent to visitors", Unit::Bytes, self.response_bytes.clone());
+        registry.register_with_unit("upload", "Bodies taken from visitors", Unit::Bytes, self.request_bytes.clone());
+        registry.register("in_flight", "Requests being answered", self.in_flight.clone());
+        registry.register("visitor_connections", "Open visitor connections", self.visitors.clone());
+        registry.register("retries", "Requests sent again elsewhere", self.retries.clone());
+        registry.register("unknown_hosts", "Requests for hosts that nobody serves", self.unknown_hosts.clone());
+        registry.register("tls_handshake_failures", "Failed TLS handshakes", self.handshake_failures.clone());
+        registry.register("access_records_dropped", "Access records dropped", self.records_dropped.clone());
+        registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
+        registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
+        registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
+    }
+
+    /// Counts one request that is done.
+    pub fn request(&self, method: &Method, status: StatusCode, time: Duration) {
+        let method = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let status = usize::from(status.as_u16()).min(STATUSES - 1);
+        if let Some(slot) = self.by_index.get(method * STATUSES + status) {
+            slot.get_or_init(|| self.counter(method, status)).inc();
+        }
+        self.seconds.observe(time.as_secs_f64());
+    }
+
+    fn counter(&self, method: usize, status: usize) -> Counter {
+        let method = METHODS.get(method).copied().unwrap_or("OTHER");
+        self.requests.get_or_create(&RequestLabels { method, status: status as u16 }).clone()
+    }
+
+    /// Counts a tunnel connection for as long as the guard lives.
+    #[must_use]
+    pub fn tunnel_connection(&self, tunnel: &str, transport: &str) -> GaugeGuard {
+        let labels = TunnelLabels { tunnel: tunnel.to_owned(), transport: transport.to_owned() };
+        GaugeGuard::new(self.tunnel_connections.get_or_create(&labels).clone())
+    }
+
+    /// Counts a registration that was refused.
+    pub fn refused(&self, reason: &str) {
+        self.refusals.get_or_create(&Word { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts a request that a tunnel could not answer.
+    pub fn upstream_error(&self, reason: &str) {
+        self.errors.get_or_create(&Word { reason: reason.to_owned() }).inc();
+    }
+
+    /// The text that Prometheus scrapes.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        encode(&self.registry)
+    }
+}
+
+/// Adds one to a gauge for as long as it lives.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    /// Counts from now on.
+    #[must_use]
+    pub fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatusCodeLabel {
+    status_code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+#[expect(non_snake_case, reason = "cloudflared's label names")]
+struct RegisterLabels {
+    rpcName: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LocationLabels {
+    connection_id: u8,
+    edge_location: String,
+}
+
+/// What the connector counts, under cloudflared's names: its dashboards go on working. Names without `_total` are
+/// written as gauges, because the format adds that ending to counters.
+#[derive(Debug)]
+pub struct ConnectorMetrics {
+    registry: Registry,
+    /// Requests taken.
+    pub total_requests: Gauge<u64, AtomicU64>,
+    /// Requests that the origin did not answer.
+    pub request_errors: Gauge<u64, AtomicU64>,
+    /// Requests being answered.
+    pub concurrent_requests: Gauge<i64, AtomicI64>,
+    /// Registered connections.
+    pub ha_connections: Gauge<i64, AtomicI64>,
+    /// Connections that were made anew after a loss.
+    pub reconnects: Counter,
+    /// Time to connect to an origin.
+    pub connect_seconds: Histogram,
+    responses: Family<StatusCodeLabel, Gauge<u64, AtomicU64>>,
+    response_by_status: Box<[OnceLock<Gauge<u64, AtomicU64>>]>,
+    registered: Family<RegisterLabels, Gauge<u64, AtomicU64>>,
+    register_failed: Family<RegisterLabels, Gauge<u64, AtomicU64>>,
+    locations: Family<LocationLabels, Gauge>,
+    origin_errors: Family<Word, Counter>,
+}
+
+impl ConnectorMetrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            total_requests: Gauge::default(),
+            request_errors: Gauge::default(),
+            concurrent_requests: Gauge::default(),
+            ha_connections: Gauge::default(),
+            reconnects: Counter::default(),
+            connect_seconds: Histogram::new(SECONDS),
+            responses: Family::default(),
+            response_by_status: (0..STATUSES).map(|_| OnceLock::new()).collect(),
+            registered: Family::default(),
+            register_failed: Family::default(),
+            locations: Family::default(),
+            origin_errors: Family::default(),
+        };
+        let mut registry = Registry::default();
+        metrics.register(&mut registry, version);
+        metrics.registry = registry;
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry, version: &str) {
+        registry.register("build", "Version", Info::new([("version", version.to_owned())]));
+        let tunnel = registry.sub_registry_with_prefix("cloudflared_tunnel");
+        tunnel.register("total_requests", "Requests taken", self.total_requests.clone());
+        tunnel.register("request_errors", "Requests that the origin did not answer", self.request_errors.clone());
+        tunnel.register("response_by_code", "Answers by status", self.responses.clone());
+        let concurrent = "concurrent_requests_per_tunnel";
+        tunnel.register(concurrent, "Requests being answered", self.concurrent_requests.clone());
+        tunnel.register("ha_connections", "Registered connections", self.ha_connections.clone());
+        tunnel.register("server_locations", "Where each connection ends", self.locations.clone());
+        tunnel.register("tunnel_register_success", "Registrations", self.registered.clone());
+        tunnel.register("tunnel_register_fail", "Failed registrations", self.register_failed.clone());
+        let ours = registry.sub_registry_with_prefix("adit_connector");
+        ours.register("reconnects", "Connections made anew", self.reconnects.clone());
+        let seconds = self.connect_seconds.clone();
+        ours.register_with_unit("origin_connect", "Time to connect to an origin", Unit::Seconds, seconds);
+        ours.register("origin_errors", "Failures of origins", self.origin_errors.clone());
+    }
+
+    /// Counts an answer.
+    pub fn response(&self, status: u16) {
+        let index = usize::from(status).min(STATUSES - 1);
+        if let Some(slot) = self.response_by_status.get(index) {
+            slot.get_or_init(|| self.responses.get_or_create(&StatusCodeLabel { status_code: status }).clone()).inc();
+        }
+    }
+
+    /// Counts an origin's failure.
+    pub fn origin_error(&self, reason: &str) {
+        self.request_errors.inc();
+        self.origin_errors.get_or_create(&Word { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts a registration.
+    pub fn registration(&self, succeeded: bool) {
+        let family = if succeeded { &self.registered } else { &self.register_failed };
+        family.get_or_create(&RegisterLabels { rpcName: "registerConnection" }).inc();
+    }
+
+    /// Counts a registered connection for as long as the guards live.
+    #[must_use]
+    pub fn connected(&self, connection: u8, location: &str) -> [GaugeGuard; 2] {
+        let labels = LocationLabels { connection_id: connection, edge_location: location.to_owned() };
+        [
+            GaugeGuard::new(self.ha_connections.clone()),
+            GaugeGuard::new(self.locations.get_or_create(&labels).clone()),
+        ]
+    }
+
+    /// The text that Prometheus scrapes.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        encode(&self.registry)
+    }
+}
+
+fn encode(registry: &Registry) -> String {
+    let mut out = String::new();
+    if text::encode(&mut out, registry).is_err() {
+        // Writing to a string fails only in a metric's own code, and ours has none.
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_by_method_and_status() {
+        let metrics = EdgeMetrics::new("1");
+        for (method, status) in [(Method::GET, 200), (Method::GET, 200), (Method::TRACE, 999)] {
+            metrics.request(&method, StatusCode::from_u16(status).unwrap(), Duration::from_millis(3));
+        }
+        let guard = metrics.tunnel_connection("home", "quic");
+        let text = metrics.encode();
+        for line in [
+            "adit_edge_requests_total{method=\"GET\",status=\"200\"} 2",
+            "adit_edge_requests_total{method=\"OTHER\",status=\"599\"} 1",
+            "adit_edge_request_seconds_count 3",
+            "adit_edge_tunnel_connections{tunnel=\"home\",transport=\"quic\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        drop(guard);
+        assert!(metrics.encode().contains("transport=\"quic\"} 0"));
+    }
+
+    #[test]
+    fn the_connector_has_cloudflared_s_names() {
+        let metrics = ConnectorMetrics::new("1");
+        metrics.response(200);
+        metrics.registration(true);
+        let _connected = metrics.connected(0, "edge1");
+        let text = metrics.encode();
+        for line in [
+            "cloudflared_tunnel_total_requests 0",
+            "cloudflared_tunnel_response_by_code{status_code=\"200\"} 1",
+            "cloudflared_tunnel_ha_connections 1",
+            "cloudflared_tunnel_server_locations{connection_id=\"0\",edge_location=\"edge1\"} 1",
+            "cloudflared_tunnel_tunnel_register_success{rpcName=\"registerConnection\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}
