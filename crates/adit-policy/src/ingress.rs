@@ -5,10 +5,12 @@ mod rule;
 mod service;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 
 use crate::host::HostPattern;
+use crate::limits::CLAIMED_HOSTS_MAX;
 
 pub use origin::{Access, IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyType};
 pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
@@ -97,12 +99,34 @@ impl Ingress {
         let Some((last, earlier)) = self.rules.split_last() else {
             return Claims::default();
         };
+        let patterns = earlier.iter().filter_map(Rule::pattern);
+        Claims::new(patterns, !matches!(last.service, Service::Status(_)))
+    }
+}
+
+impl Claims {
+    /// Claims of these patterns; repetitions, and what passes the limit, are dropped.
+    #[must_use]
+    pub fn new(hosts: impl IntoIterator<Item = HostPattern>, catch_all: bool) -> Self {
+        let mut seen = HashSet::new();
+        let unique = hosts.into_iter().filter(|pattern| seen.insert(pattern.clone()));
+        Self { hosts: unique.take(CLAIMED_HOSTS_MAX).collect(), catch_all }
+    }
+
+    /// Claims of rules as they come over the wire: host name, path and service of each. What is no host name claims
+    /// nothing; what is no known service counts as one.
+    #[must_use]
+    pub fn of_rules<'a>(rules: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>, &'a str)>) -> Self {
         let mut hosts = Vec::new();
-        for rule in earlier {
-            let pattern = rule.hostname.as_ref().map_or(Some(HostPattern::Any), RuleHost::pattern);
-            hosts.extend(pattern.filter(|pattern| !hosts.contains(pattern)));
+        let mut catch_all = false;
+        for (hostname, path, service) in rules {
+            let hostname = hostname.filter(|name| !name.is_empty() && *name != "*");
+            let everything = hostname.is_none() && path.is_none_or(str::is_empty);
+            catch_all = everything && !service.starts_with("http_status:");
+            let pattern = HostPattern::parse(hostname.unwrap_or("*")).ok();
+            hosts.extend(pattern.filter(|_| !everything));
         }
-        Claims { hosts, catch_all: !matches!(last.service, Service::Status(_)) }
+        Self::new(hosts, catch_all)
     }
 }
 

@@ -37,3 +37,40 @@ pub const CLAIMED_HOSTS_MAX: usize = 10_000;
 
 /// Bytes of the shortest tunnel secret that is accepted. Below that, it can be guessed.
 pub const SECRET_BYTES_MIN: usize = 16;
+
+/// Bytes of a request's header list on HTTP/2.
+pub const H2_HEADER_LIST_MAX: u32 = 64 * 1024;
+
+/// Streams that a visitor may have open on one HTTP/2 connection (nginx: 128, Envoy: 100).
+pub const H2_STREAMS_MAX: u32 = 128;
+
+/// Bytes in flight on one visitor stream, upload direction.
+pub const H2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes in flight on one visitor connection, upload direction.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes that HTTP/2 buffers per visitor stream for sending.
+pub const H2_SEND_BUFFER: usize = 256 * 1024;
+
+/// A visitor's HTTP/2 connection is probed after this much silence.
+pub const H2_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// And ended when the probe stays without answer for this long.
+pub const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Visitor connections that one worker holds. Each costs 10 to 40 KiB.
+pub const CONNECTIONS_PER_WORKER_MAX: usize = 16_384;
+
+/// Connections of one connector process (cloudflared has four).
+pub const CONNECTIONS_PER_CONNECTOR_MAX: usize = 16;
+
+/// How often a request is sent to another connection after the first one was lost.
+pub const RETRIES_MAX: usize = 2;
+
+/// How long a request waits for a connection of a known host that has none: a connector that restarts is back by then,
+/// and a visitor of a house that is away gets its page within the second.
+pub const WAIT_FOR_CONNECTION: Duration = Duration::from_millis(700);
+
+/// Time that a stopping edge gives running requests.
+pub const EDGE_GRACE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::{OriginRequest, Service};
-use crate::host::{HostError, HostPattern, Hostname};
+use crate::host::{HostError, HostPattern};
 use crate::limits::PATH_REGEX_BYTES_MAX;
 
 /// One rule.
@@ -66,6 +66,12 @@ impl Rule {
         self.hostname.is_none() && self.path.is_none()
     }
 
+    /// The names it is for, as a pattern of the edge.
+    #[must_use]
+    pub fn pattern(&self) -> Option<HostPattern> {
+        self.hostname.as_ref().map_or(Some(HostPattern::Any), RuleHost::pattern)
+    }
+
     /// Whether it matches this host (without port) and decoded path.
     #[must_use]
     pub fn matches(&self, host: &str, path: &str) -> bool {
@@ -86,10 +92,10 @@ impl RuleHost {
         if text.rfind('*').is_some_and(|position| position > 0) {
             return Err(RuleHostError::Wildcard);
         }
-        // cloudflared accepts `*abc.com` and compares it literally. No request can ever carry that name.
+        // `*abc.com` passes, as in cloudflared, and is compared literally: no request can ever carry that name.
         let ascii = match HostPattern::parse(text) {
             Err(HostError::Port) => return Err(RuleHostError::Port),
-            Err(HostError::Wildcard) => return Err(RuleHostError::Wildcard),
+            Err(HostError::Wildcard) => text.to_owned(),
             parsed => parsed?.to_string(),
         };
         let ascii = Some(ascii).filter(|ascii| ascii != text);
@@ -108,7 +114,7 @@ impl RuleHost {
         is_match(&self.text, host) || self.ascii.as_ref().is_some_and(|ascii| is_match(ascii, host))
     }
 
-    /// The same as a pattern of the edge.
+    /// The same as a pattern of the edge. `None` if no request can ever match it (`*abc.com`).
     #[must_use]
     pub fn pattern(&self) -> Option<HostPattern> {
         HostPattern::parse(&self.text).ok()
@@ -127,16 +133,4 @@ fn is_match(pattern: &str, host: &str) -> bool {
 fn last_line(message: &str) -> String {
     let line = message.lines().last().unwrap_or_default().trim();
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
-}
-
-impl AsRef<str> for RuleHost {
-    fn as_ref(&self) -> &str {
-        &self.text
-    }
-}
-
-impl From<Hostname> for RuleHost {
-    fn from(name: Hostname) -> Self {
-        Self { text: name.to_string(), ascii: None }
-    }
 }

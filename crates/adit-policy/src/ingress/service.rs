@@ -216,21 +216,26 @@ fn refuse_extras(text: &str, rest: &str) -> Result<(), ServiceError> {
 }
 
 fn host_and_port(text: &str, rest: &str) -> Result<(String, Option<u16>), ServiceError> {
-    let host = Hostname::from_authority(ascii(rest).as_bytes()).map_err(|error| match error {
+    let authority = ascii(rest);
+    Hostname::from_authority(authority.as_bytes()).map_err(|error| match error {
         HostError::BadPort => ServiceError::Port(text.to_owned()),
         HostError::Empty => ServiceError::NotAnAddress(text.to_owned()),
         other => ServiceError::Host(text.to_owned(), other),
     })?;
-    let port = match rest.rsplit_once(':') {
-        Some((head, port)) if !head.starts_with('[') || head.ends_with(']') => port,
-        _ => "",
-    };
+    let (host, port) = split_port(&authority);
     let port = match port.parse() {
         Ok(0) => return Err(ServiceError::Port(text.to_owned())),
         port => port.ok(),
     };
-    let host = host.as_str().trim_matches(['[', ']']).to_owned();
-    Ok((host, port))
+    // A trailing dot stays: it keeps the search domains of the resolver out.
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+fn split_port(authority: &str) -> (&str, &str) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    }
 }
 
 /// The same with the international part in ASCII. What does not convert is refused by the caller.

@@ -1,0 +1,154 @@
+//! What passes between visitor and tunnel: heads without hop-by-hop fields, bodies as they come, upgrades both ways.
+
+use adit_http::{forwarded, hop};
+use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
+use adit_wire::connect::StreamKind;
+use adit_wire::names;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional_with_sizes;
+use uuid::Uuid;
+
+use crate::body::{AnswerBody, Upload};
+use crate::record::Record;
+use crate::route::Routed;
+
+/// Bytes of each buffer of an upgraded connection.
+const UPGRADE_BUFFER: usize = 16 * 1024;
+
+/// A request ready for a tunnel.
+pub(crate) struct Outbound {
+    pub(crate) head: Head,
+    pub(crate) body: Option<Upload>,
+}
+
+/// Its head.
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    kind: StreamKind,
+    authority: String,
+    target: String,
+    headers: HeaderMap,
+}
+
+impl Head {
+    pub(crate) fn as_request(&self) -> RequestHead<'_> {
+        RequestHead {
+            kind: self.kind,
+            method: &self.method,
+            host: &self.authority,
+            target: &self.target,
+            headers: &self.headers,
+        }
+    }
+}
+
+/// Makes the tunnel's request from the visitor's.
+pub(crate) fn request(
+    routed: &Routed,
+    head: Parts,
+    body: Incoming,
+    websocket: bool,
+    scheme: &'static str,
+    record: &Record,
+) -> Outbound {
+    let mut headers = head.headers;
+    hop::strip(&mut headers);
+    forwarded::strip_identity(&mut headers);
+    strip_control(&mut headers);
+    headers.remove(header::HOST);
+    // Our server says 100 by itself when the body is first asked for.
+    headers.remove(header::EXPECT);
+    let visit = forwarded::Visit {
+        client: record.fields().client_ip,
+        scheme,
+        host: &routed.authority,
+        id: &record.id(),
+        version: head.version,
+    };
+    forwarded::set(&mut headers, &visit);
+    let mut method = head.method;
+    if websocket && head.version == Version::HTTP_2 {
+        complete_handshake(&mut headers);
+        method = Method::GET;
+    }
+    let body = (!body.is_end_stream() && !websocket).then(|| Upload::new(body, record.uploaded()));
+    let head = Head {
+        method,
+        kind: if websocket { StreamKind::WebSocket } else { StreamKind::Http },
+        authority: routed.authority.clone(),
+        target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        headers,
+    };
+    Outbound { head, body }
+}
+
+/// Removes what only the edge may say to a connector: some of it would steer the connector itself.
+fn strip_control(headers: &mut HeaderMap) {
+    let control = |name: &&HeaderName| names::is_control_header(name.as_str().as_bytes());
+    let named: Vec<HeaderName> = headers.keys().filter(control).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// RFC 8441 has no key; origins on HTTP/1.1 want one.
+fn complete_handshake(headers: &mut HeaderMap) {
+    let key = STANDARD.encode(Uuid::new_v4().as_bytes());
+    if let Ok(key) = HeaderValue::try_from(key) {
+        headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    headers.entry(header::SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+}
+
+/// Makes the visitor's answer from the tunnel's.
+pub(crate) fn response(
+    answer: Response<ResponseBody>,
+    version: Version,
+    upgrade: Option<OnUpgrade>,
+    mut record: Record,
+) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    hop::strip(&mut head.headers);
+    head.headers.remove(header::TE);
+    head.headers.append(header::VIA, forwarded::via(Version::HTTP_11));
+    record.answered(head.status);
+    let duplex = if head.status == StatusCode::SWITCHING_PROTOCOLS { body.into_duplex() } else {
+        return Response::from_parts(head, AnswerBody::tunnel(body, record));
+    };
+    if version == Version::HTTP_2 {
+        head.status = StatusCode::OK;
+        head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    head.headers.remove(header::CONTENT_LENGTH);
+    if let (Some(upgrade), Some(duplex)) = (upgrade, duplex) {
+        tokio::task::spawn_local(relay(upgrade, duplex, record));
+    }
+    Response::from_parts(head, AnswerBody::empty(None))
+}
+
+/// Carries an upgraded connection until both directions have ended.
+async fn relay(upgrade: OnUpgrade, mut duplex: Duplex, mut record: Record) {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return record.broke(error.to_string()),
+    };
+    let mut visitor = TokioIo::new(upgraded);
+    match copy_bidirectional_with_sizes(&mut visitor, &mut duplex, UPGRADE_BUFFER, UPGRADE_BUFFER).await {
+        Ok((up, down)) => {
+            record.uploaded().set(up);
+            record.sent(down);
+        }
+        // Either side may just go away; that is how most WebSockets end.
+        Err(error) => tracing::debug!(%error, "upgraded connection ended"),
+    }
+}

@@ -1,0 +1,206 @@
+//! Tunnel connections come in: registration against the Snapshot, claims against the grant, and out again.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use adit_policy::ingress::Claims;
+use adit_policy::snapshot::TunnelId;
+use adit_telemetry::metrics::GaugeGuard;
+use adit_tunnel::control::server::Registrar;
+use adit_tunnel::edge::{Accepted, Connection};
+use adit_wire::configuration::Configuration;
+use adit_wire::features::Extensions;
+use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest};
+use uuid::Uuid;
+
+use crate::Edge;
+use crate::registry::Session;
+
+/// Time to register after the handshake.
+const REGISTER_TIMEOUT: Duration = adit_tunnel::limits::REGISTER_TIMEOUT;
+
+/// Pause before the connection of a refused registration is closed, so that the answer arrives first.
+const REFUSAL_LINGER: Duration = Duration::from_millis(200);
+
+/// Serves one tunnel connection to its end.
+pub(crate) async fn serve(edge: Arc<Edge>, worker: usize, remote: SocketAddr, accepted: Accepted) {
+    let Accepted { connection, control } = accepted;
+    let join = Rc::new(Join::new(edge, worker, remote, connection.clone()));
+    tokio::select! {
+        cause = connection.closed() => join.ended(&cause.to_string()),
+        () = control.serve(join.clone()) => join.ended("the control stream ended"),
+        () = join.give_up() => {}
+        () = connection.watch_health() => {}
+        () = join.drained() => {}
+    }
+    connection.close(&join.last_words());
+}
+
+/// The decisions about one connection.
+struct Join {
+    edge: Arc<Edge>,
+    worker: usize,
+    remote: SocketAddr,
+    connection: Connection,
+    state: RefCell<State>,
+    /// Told when the state changes in a way that somebody waits for.
+    changed: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<Arc<Session>>,
+    refused: Option<String>,
+    counted: Option<GaugeGuard>,
+}
+
+impl Join {
+    fn new(edge: Arc<Edge>, worker: usize, remote: SocketAddr, connection: Connection) -> Self {
+        Self { edge, worker, remote, connection, state: RefCell::default(), changed: tokio::sync::Notify::new() }
+    }
+
+    /// Resolves when no registration came in time, or it was refused and the answer is out.
+    async fn give_up(&self) {
+        // The notice of a refusal ends the wait early; a registration lets it run out harmlessly.
+        drop(tokio::time::timeout(REGISTER_TIMEOUT, self.changed.notified()).await);
+        if self.state.borrow().session.is_some() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(REFUSAL_LINGER).await;
+    }
+
+    /// Resolves when the connector has unregistered and its last request is answered.
+    async fn drained(&self) {
+        while !self.connection.is_draining() {
+            self.changed.notified().await;
+        }
+        self.connection.idle().await;
+        // The answer to the unregister call goes out first.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    fn ended(&self, cause: &str) {
+        if let Some(session) = &self.state.borrow().session {
+            tracing::info!(tunnel = &*session.tunnel_name, connection = %session.id, index = session.index, cause, "tunnel connection ended");
+        }
+    }
+
+    /// What the connector's log shows when we close (QUIC only).
+    fn last_words(&self) -> String {
+        let state = self.state.borrow();
+        match (&state.refused, &state.session) {
+            (Some(cause), _) => cause.clone(),
+            (None, None) => "no registration".to_owned(),
+            (None, Some(_)) => "drained".to_owned(),
+        }
+    }
+
+    fn decide(&self, request: &RegisterRequest) -> Result<Arc<Session>, RegisterError> {
+        let id = TunnelId(request.tunnel_id);
+        let view = self.edge.registry.view();
+        let now = SystemTime::now();
+        let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Some(tunnel) = view.snapshot.tunnel(id) else {
+            return Err(self.refuse("unknown_tunnel", format!("Unauthorized: tunnel {id} is not known here; it was deleted, or belongs to another edge")));
+        };
+        if !tunnel.secret.verify(request.auth.secret.expose(), unix) {
+            return Err(self.refuse("wrong_secret", format!("Unauthorized: wrong secret for tunnel {id}; fetch a new token or credentials file")));
+        }
+        let client = &request.options.client;
+        Ok(Arc::new(Session {
+            id: Uuid::new_v4(),
+            tunnel: id,
+            tunnel_name: tunnel.name.as_str().into(),
+            connector: client.client_id,
+            index: request.conn_index,
+            worker: self.worker,
+            connection: self.connection.clone(),
+            remote: self.remote,
+            since: now,
+            version: client.version.clone(),
+            arch: client.arch.clone(),
+        }))
+    }
+
+    fn refuse(&self, reason: &'static str, cause: String) -> RegisterError {
+        tracing::warn!(remote = %self.remote, reason, cause, "registration refused");
+        self.edge.metrics.refused(reason);
+        self.state.borrow_mut().refused = Some(cause.clone());
+        self.changed.notify_waiters();
+        RegisterError { cause, retry_after: Duration::from_secs(10), should_retry: true }
+    }
+
+    fn welcome(&self, session: Arc<Session>, offered: Extensions) -> ConnectionDetails {
+        self.connection.set_extensions(offered.intersection(Extensions::ALL));
+        let protocol = self.connection.protocol();
+        tracing::info!(
+            tunnel = &*session.tunnel_name, connection = %session.id, index = session.index, %protocol,
+            remote = %self.remote, version = session.version, "tunnel connection registered"
+        );
+        let details = ConnectionDetails {
+            uuid: session.id,
+            location: self.edge.location.clone(),
+            remotely_managed: false,
+            features: Extensions::ALL.names().map(str::to_owned).collect(),
+        };
+        let mut state = self.state.borrow_mut();
+        state.counted = Some(self.edge.metrics.tunnel_connection(&session.tunnel_name, protocol.as_str()));
+        state.session = Some(session);
+        self.changed.notify_waiters();
+        details
+    }
+}
+
+impl Registrar for Join {
+    fn register(&self, request: RegisterRequest) -> Result<ConnectionDetails, RegisterError> {
+        if self.state.borrow().session.is_some() {
+            return Err(self.refuse("registered_twice", "Unauthorized: this connection is registered already".to_owned()));
+        }
+        let session = self.decide(&request)?;
+        self.edge
+            .registry
+            .join(session.clone())
+            .map_err(|error| self.refuse("too_many_connections", format!("Unauthorized: {error}")))?;
+        let features = request.options.client.features.iter().map(String::as_str);
+        Ok(self.welcome(session, Extensions::from_features(features)))
+    }
+
+    fn local_configuration(&self, json: &[u8]) -> Result<(), String> {
+        let session = self.state.borrow().session.clone().ok_or("register first")?;
+        let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
+        let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims(&configuration));
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        for text in &texts {
+            tracing::warn!(tunnel = &*session.tunnel_name, connector = %session.connector, "{text}");
+        }
+        Err(texts.join("; "))
+    }
+
+    fn unregister(&self) {
+        self.connection.start_drain();
+        self.changed.notify_waiters();
+        if let Some(session) = &self.state.borrow().session {
+            tracing::info!(tunnel = &*session.tunnel_name, connection = %session.id, "tunnel connection drains");
+        }
+    }
+}
+
+impl Drop for Join {
+    fn drop(&mut self) {
+        if let Some(session) = &self.state.borrow().session {
+            self.edge.registry.leave(session.id);
+        }
+    }
+}
+
+/// What a configuration claims.
+fn claims(configuration: &Configuration) -> Claims {
+    let rules = configuration.ingress.iter();
+    Claims::of_rules(rules.map(|rule| (rule.hostname.as_deref(), rule.path.as_deref(), rule.service.as_str())))
+}

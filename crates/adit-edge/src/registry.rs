@@ -1,0 +1,257 @@
+//! Live tunnel connections, and the routes that follow from grants and claims.
+//!
+//! Requests read a [`View`]: one pointer load gives the Snapshot, the routes and the connections that belong together.
+//! A view is built anew when a connection comes or goes, which is rare.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use adit_policy::ingress::Claims;
+use adit_policy::limits::{CONNECTIONS_PER_CONNECTOR_MAX, CONNECTIONS_PER_TUNNEL_MAX};
+use adit_policy::route::{Claimant, Refusal, Route, RouteTable};
+use adit_policy::snapshot::{Snapshot, TunnelId};
+use adit_tunnel::edge::Connection;
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// One live connection of a connector.
+#[derive(Debug)]
+pub struct Session {
+    /// Id of this connection, in both logs.
+    pub id: Uuid,
+    /// Its tunnel.
+    pub tunnel: TunnelId,
+    /// The tunnel's name.
+    pub tunnel_name: Arc<str>,
+    /// The connector process.
+    pub connector: Uuid,
+    /// Which of the connector's connections it is.
+    pub index: u8,
+    /// The worker that owns it.
+    pub worker: usize,
+    /// The connection.
+    pub connection: Connection,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Since when.
+    pub since: SystemTime,
+    /// The connector's version.
+    pub version: String,
+    /// The connector's platform.
+    pub arch: String,
+}
+
+/// What a request sees.
+#[derive(Debug)]
+pub struct View {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// The routes.
+    pub routes: RouteTable,
+    live: HashMap<TunnelId, Vec<Arc<Session>>>,
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The connector has enough.
+    #[error("a connector may have {CONNECTIONS_PER_CONNECTOR_MAX} connections")]
+    ConnectorFull,
+    /// The tunnel has enough.
+    #[error("a tunnel may have {CONNECTIONS_PER_TUNNEL_MAX} connections")]
+    TunnelFull,
+}
+
+/// All live connections.
+#[derive(Debug)]
+pub struct Registry {
+    state: Mutex<State>,
+    view: ArcSwap<View>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    snapshot: Arc<Snapshot>,
+    /// In order of arrival.
+    sessions: Vec<Arc<Session>>,
+    /// What each connector said, in order of arrival; kept for the last one of a tunnel after it left.
+    claims: Vec<Claimant>,
+    refusals: Vec<Refusal>,
+}
+
+impl Registry {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        let state = State { snapshot, sessions: Vec::new(), claims: Vec::new(), refusals: Vec::new() };
+        let (view, _) = state.view();
+        Self { state: Mutex::new(state), view: ArcSwap::from_pointee(view), changed: watch::Sender::new(0) }
+    }
+
+    /// What a request sees now.
+    #[must_use]
+    pub fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// Tells when a view was built anew.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Puts a new configuration in force. Connections of tunnels that are gone are closed.
+    pub fn replace_snapshot(&self, snapshot: Arc<Snapshot>) {
+        let mut state = self.lock();
+        let sessions = std::mem::take(&mut state.sessions);
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            sessions.into_iter().partition(|session| snapshot.tunnel(session.tunnel).is_some());
+        state.sessions = kept;
+        state.snapshot = snapshot.clone();
+        state.claims.retain(|claimant| snapshot.tunnel(claimant.tunnel).is_some());
+        self.publish(&mut state);
+        drop(state);
+        for session in gone {
+            session.connection.close("this tunnel was deleted at the edge");
+        }
+    }
+
+    /// Takes a connection in. An older one of the same connector and index is replaced at once: its process has
+    /// dialled again, so the old one is dead, whatever it looks like.
+    ///
+    /// # Errors
+    /// [`JoinError`] when there are too many.
+    pub fn join(&self, session: Arc<Session>) -> Result<(), JoinError> {
+        let mut state = self.lock();
+        let replaced = state.remove_slot(&session);
+        state.check_room(&session)?;
+        if !state.claims.iter().any(|claimant| claimant.connector == session.connector) {
+            // What was remembered of the tunnel's last connector is out of date now.
+            let live: Vec<Uuid> = state.sessions.iter().map(|session| session.connector).collect();
+            state.claims.retain(|claimant| claimant.tunnel != session.tunnel || live.contains(&claimant.connector));
+            state.claims.push(Claimant { tunnel: session.tunnel, connector: session.connector, claims: None });
+        }
+        state.sessions.push(session);
+        self.publish(&mut state);
+        drop(state);
+        if let Some(replaced) = replaced {
+            replaced.connection.close("replaced by a newer connection of the same connector");
+        }
+        Ok(())
+    }
+
+    /// Records what a connector serves; the answer lists what it does not get.
+    pub fn claim(&self, tunnel: TunnelId, connector: Uuid, claims: Claims) -> Vec<Refusal> {
+        let mut state = self.lock();
+        let claimant = Claimant { tunnel, connector, claims: Some(claims) };
+        match state.claims.iter_mut().find(|known| known.tunnel == tunnel && known.connector == connector) {
+            Some(known) => *known = claimant,
+            None => state.claims.push(claimant),
+        }
+        self.publish(&mut state);
+        state.refusals.iter().filter(|refusal| (refusal.tunnel(), refusal.connector()) == (tunnel, connector)).cloned().collect()
+    }
+
+    /// Takes a connection out.
+    pub fn leave(&self, id: Uuid) {
+        let mut state = self.lock();
+        let before = state.sessions.len();
+        state.sessions.retain(|session| session.id != id);
+        if state.sessions.len() == before {
+            return;
+        }
+        state.forget_absent();
+        self.publish(&mut state);
+    }
+
+    /// All live connections, in order of arrival.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.lock().sessions.clone()
+    }
+
+    /// Claims that are not honoured now.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refusal> {
+        self.lock().refusals.clone()
+    }
+
+    fn publish(&self, state: &mut State) {
+        let (view, refusals) = state.view();
+        state.refusals = refusals;
+        self.view.store(Arc::new(view));
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn view(&self) -> (View, Vec<Refusal>) {
+        let (routes, refusals) = RouteTable::build(&self.snapshot, &self.claims);
+        let mut live: HashMap<TunnelId, Vec<Arc<Session>>> = HashMap::new();
+        for session in &self.sessions {
+            live.entry(session.tunnel).or_default().push(session.clone());
+        }
+        (View { snapshot: self.snapshot.clone(), routes, live }, refusals)
+    }
+
+    fn remove_slot(&mut self, new: &Session) -> Option<Arc<Session>> {
+        let same = |old: &Arc<Session>| {
+            (old.tunnel, old.connector, old.index) == (new.tunnel, new.connector, new.index)
+        };
+        let at = self.sessions.iter().position(same)?;
+        Some(self.sessions.remove(at))
+    }
+
+    fn check_room(&self, new: &Session) -> Result<(), JoinError> {
+        let of_tunnel = self.sessions.iter().filter(|old| old.tunnel == new.tunnel);
+        if of_tunnel.clone().filter(|old| old.connector == new.connector).count() >= CONNECTIONS_PER_CONNECTOR_MAX {
+            return Err(JoinError::ConnectorFull);
+        }
+        if of_tunnel.count() >= CONNECTIONS_PER_TUNNEL_MAX {
+            return Err(JoinError::TunnelFull);
+        }
+        Ok(())
+    }
+
+    /// Drops the claims of connectors that left, but for the last of a tunnel: its names stay known, so that their
+    /// visitors get an honest page while home is away.
+    fn forget_absent(&mut self) {
+        let live: Vec<(TunnelId, Uuid)> =
+            self.sessions.iter().map(|session| (session.tunnel, session.connector)).collect();
+        self.claims.retain(|claimant| {
+            let tunnel_lives = live.iter().any(|(tunnel, _)| *tunnel == claimant.tunnel);
+            live.contains(&(claimant.tunnel, claimant.connector)) || !tunnel_lives
+        });
+    }
+}
+
+impl View {
+    /// The best connection for a route: usable, on this worker if it is not much busier, with least in flight. A
+    /// suspect one is taken only when there is no other.
+    #[must_use]
+    pub fn pick(&self, route: &Route, worker: usize, tried: &[Uuid]) -> Option<Arc<Session>> {
+        /// A connection of another worker costs a wake-up there: it must be this much less busy.
+        const OTHER_WORKER: usize = 8;
+        /// More than any connection has in flight.
+        const SUSPECT: usize = 1 << 32;
+        let sessions = self.live.get(&route.tunnel)?;
+        let serves = |session: &&Arc<Session>| {
+            (route.connectors.is_empty() || route.connectors.contains(&session.connector))
+                && !session.connection.is_draining()
+                && !tried.contains(&session.id)
+        };
+        let cost = |session: &&Arc<Session>| {
+            let away = if session.worker == worker { 0 } else { OTHER_WORKER };
+            let suspect = if session.connection.is_suspect() { SUSPECT } else { 0 };
+            session.connection.in_flight() + away + suspect
+        };
+        sessions.iter().filter(serves).min_by_key(cost).cloned()
+    }
+}

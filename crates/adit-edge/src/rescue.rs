@@ -1,0 +1,108 @@
+//! The only place where an error becomes an answer. The visitor reads a page, the operator reads the cause.
+
+use adit_http::page::{Page, wants_json};
+use adit_policy::limits::RETRY_AFTER_SECONDS;
+use adit_tunnel::SendError;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
+
+/// What can go wrong with a request, whoever's fault it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// Nobody serves the host; there is no answer.
+    #[error("nobody serves this host")]
+    UnknownHost,
+    /// The request makes no sense.
+    #[error("the request makes no sense")]
+    BadRequest,
+    /// The host is known and no connector is there.
+    #[error("no connector is connected")]
+    NoConnection,
+    /// A connector was asked and no answer came of it.
+    #[error("{0}")]
+    Upstream(#[from] SendError),
+}
+
+impl Problem {
+    /// The stable word for logs, metrics and JSON pages.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown_host",
+            Self::BadRequest => "bad_request",
+            Self::NoConnection => "no_connection",
+            Self::Upstream(SendError::Origin(_)) => "origin_unreachable",
+            Self::Upstream(SendError::NotSent | SendError::Lost) => "connection_lost",
+            Self::Upstream(SendError::Upload) => "upload_broken",
+            Self::Upstream(SendError::Reset) => "origin_reset",
+            Self::Upstream(_) => "bad_answer",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
+            Self::NoConnection => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::UnknownHost => ("Unknown host", "Nothing is served under this name."),
+            Self::BadRequest => ("Bad request", "This request could not be understood."),
+            Self::NoConnection => {
+                ("Home is away", "The place that serves this site is not connected right now. It usually comes back within a minute.")
+            }
+            Self::Upstream(SendError::Upload) => ("Upload broken off", "The request ended before it was complete."),
+            Self::Upstream(SendError::NotSent | SendError::Lost) => {
+                ("Connection lost", "The connection to this site broke while it was answering. Please try again.")
+            }
+            Self::Upstream(_) => {
+                ("The site does not answer", "This name is connected, but the service behind it gave no answer.")
+            }
+        }
+    }
+
+    /// The answer, with its body. HEAD gets the same head.
+    pub(crate) fn answer(&self, headers: &HeaderMap, request_id: &str) -> Response<Bytes> {
+        let (title, text) = self.words();
+        let page = Page { status: self.status(), code: self.code(), title, text, request_id };
+        let (body, content_type) = if wants_json(headers) {
+            (page.json(), "application/json")
+        } else {
+            (page.html(), "text/html; charset=utf-8")
+        };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = page.status;
+        let fields = response.headers_mut();
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if page.status == StatusCode::SERVICE_UNAVAILABLE {
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_visitor_does_not_read_the_cause() {
+        let problem = Problem::Upstream(SendError::Origin("dial tcp 10.0.0.5:3000: refused".to_owned()));
+        let answer = problem.answer(&HeaderMap::new(), "id");
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+        assert!(!String::from_utf8_lossy(answer.body()).contains("10.0.0.5"));
+        assert!(problem.to_string().contains("10.0.0.5"), "the operator does");
+    }
+
+    #[test]
+    fn home_away_says_when_to_come_back() {
+        let answer = Problem::NoConnection.answer(&HeaderMap::new(), "id");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
+    }
+}

@@ -1,0 +1,76 @@
+//! Asks a connection of the right tunnel; asks another one when that is safe.
+//!
+//! A request goes to a second connection only while nothing was sent to the visitor, its body was not touched, and
+//! either the first connection never sent it or the method may be repeated (RFC 9110, section 9.2.2).
+
+use std::sync::Arc;
+
+use adit_policy::limits::{RETRIES_MAX, WAIT_FOR_CONNECTION};
+use adit_tunnel::SendError;
+use adit_tunnel::edge::ResponseBody;
+use http::{Method, Response};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::Edge;
+use crate::forward::Outbound;
+use crate::record::Record;
+use crate::registry::Session;
+use crate::rescue::Problem;
+use crate::route::Routed;
+
+/// Sends a routed request and returns the answer's head with its body to come.
+///
+/// # Errors
+/// [`Problem`] when no connection is there, or none answered.
+pub(crate) async fn send(
+    edge: &Edge,
+    worker: usize,
+    routed: &Routed,
+    outbound: &mut Outbound,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Problem> {
+    let had_body = outbound.body.is_some();
+    let mut tried: Vec<Uuid> = Vec::new();
+    loop {
+        let session = connection(edge, worker, routed, &tried).await?;
+        record.asked(&session);
+        let error = match session.connection.send(outbound.head.as_request(), &mut outbound.body).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let untouched = !had_body || outbound.body.is_some();
+        if tried.len() >= RETRIES_MAX || !untouched || !may_repeat(&error, &outbound.head.method) {
+            return Err(error.into());
+        }
+        tracing::debug!(connection = %session.id, %error, "trying another connection");
+        edge.metrics.retries.inc();
+        tried.push(session.id);
+    }
+}
+
+fn may_repeat(error: &SendError, method: &Method) -> bool {
+    error.never_sent() || (error.is_connection_loss() && method.is_idempotent())
+}
+
+/// The best connection; waits a moment for one that is about to come back.
+async fn connection(edge: &Edge, worker: usize, routed: &Routed, tried: &[Uuid]) -> Result<Arc<Session>, Problem> {
+    if let Some(session) = routed.view.pick(&routed.route, worker, tried) {
+        return Ok(session);
+    }
+    let waiting = async {
+        let mut changes = edge.registry.watch();
+        loop {
+            let view = edge.registry.view();
+            let route = view.routes.find(routed.host.as_str());
+            if let Some(session) = route.and_then(|route| view.pick(route, worker, tried)) {
+                return session;
+            }
+            drop(view);
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    timeout(WAIT_FOR_CONNECTION, waiting).await.map_err(|_| Problem::NoConnection)
+}
