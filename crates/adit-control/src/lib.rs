@@ -1,1 +1,14 @@
-//! Credentials, certificates, reconciliation.
+//! The control plane of an edge: its certificate authority, its tunnels' credentials, its files.
+//!
+//! It turns what lies on disk into a Snapshot and a table of certificates, and watches for changes. It never touches a
+//! request.
+
+pub mod files;
+
+pub mod authority;
+
+pub mod certificates;
+
+pub mod tunnels;
+
+pub mod watch;

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 
+pub use regex::Regex;
+
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
 
@@ -116,7 +118,9 @@ impl Claims {
     /// Claims of rules as they come over the wire: host name, path and service of each. What is no host name claims
     /// nothing; what is no known service counts as one.
     #[must_use]
-    pub fn of_rules<'a>(rules: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>, &'a str)>) -> Self {
+    pub fn of_rules<'a>(
+        rules: impl IntoIterator<Item = (Option<&'a str>, Option<&'a str>, &'a str)>,
+    ) -> Self {
         let mut hosts = Vec::new();
         let mut catch_all = false;
         for (hostname, path, service) in rules {

@@ -97,7 +97,8 @@ impl RouteTable {
     pub fn routes(&self) -> Vec<&Route> {
         let mut routes: Vec<&Route> = self.exact.values().chain(self.wildcards.values()).collect();
         routes.extend(&self.default);
-        routes.sort_by_cached_key(|route| (std::cmp::Reverse(kind(&route.pattern)), route.pattern.to_string()));
+        routes
+            .sort_by_cached_key(|route| (std::cmp::Reverse(kind(&route.pattern)), route.pattern.to_string()));
         routes
     }
 

@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn tunnels_are_found_by_id_and_name() {
         let domain = Hostname::parse("home.example").unwrap();
-        let snapshot = Snapshot::new(domain, HttpMode::Redirect, vec![tunnel(1, "a"), tunnel(2, "b"), tunnel(2, "c")]);
+        let snapshot =
+            Snapshot::new(domain, HttpMode::Redirect, vec![tunnel(1, "a"), tunnel(2, "b"), tunnel(2, "c")]);
         assert_eq!(snapshot.tunnel(TunnelId(Uuid::from_u128(2))).unwrap().name, "b");
         assert_eq!(snapshot.tunnel_by_name("c").unwrap().id, TunnelId(Uuid::from_u128(2)));
         assert!(snapshot.tunnel(TunnelId(Uuid::from_u128(3))).is_none());

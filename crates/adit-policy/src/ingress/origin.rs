@@ -181,8 +181,9 @@ impl OriginRequest {
     /// Whether the SOCKS proxy may connect there. Without a rule that matches, the answer is no.
     #[must_use]
     pub fn allows(&self, address: IpAddr, port: u16) -> bool {
-        let applies =
-            |rule: &&IpRule| rule.prefix.contains(address) && (rule.ports.is_empty() || rule.ports.contains(&port));
+        let applies = |rule: &&IpRule| {
+            rule.prefix.contains(address) && (rule.ports.is_empty() || rule.ports.contains(&port))
+        };
         self.ip_rules.iter().find(applies).is_some_and(|rule| rule.allow)
     }
 }

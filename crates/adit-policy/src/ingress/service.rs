@@ -102,16 +102,18 @@ impl Service {
         }
     }
 
-    /// A spelling that might be meant by a text that is no service.
+    /// The address that might be meant by a text that is no service.
     #[must_use]
     pub fn suggest(text: &str) -> Option<String> {
         let candidate = match text.split_once("://") {
             Some((scheme, rest)) => {
                 let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-                format!("{scheme}://{authority}")
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                format!("{scheme}://{host}")
             }
             None if text.starts_with('/') => format!("unix:{text}"),
-            None => format!("http://{text}"),
+            None if ["unix", "http_status"].iter().any(|word| text.starts_with(word)) => return None,
+            None => format!("http://{}", text.split('/').next().unwrap_or_default()),
         };
         Self::parse(&candidate).is_ok().then_some(candidate)
     }

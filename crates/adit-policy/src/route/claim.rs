@@ -60,7 +60,11 @@ impl Wishes {
         };
         for pattern in claims.hosts.iter().take(CLAIMED_HOSTS_MAX) {
             if !self.add_below(tunnel, pattern, Voice::Named(connector)) {
-                self.refusals.push(Refusal::NotGranted { tunnel: tunnel.id, connector, pattern: pattern.clone() });
+                self.refusals.push(Refusal::NotGranted {
+                    tunnel: tunnel.id,
+                    connector,
+                    pattern: pattern.clone(),
+                });
             }
         }
         if claims.catch_all {

@@ -1,0 +1,67 @@
+//! A configuration that the edge pushes to a connector (`updateConfiguration`): the same keys as in the file, in JSON,
+//! with durations in whole seconds. Unknown members are ignored.
+
+use std::path::Path;
+
+use adit_policy::ingress::{Ingress, OriginRequest};
+use adit_wire::configuration::Configuration;
+use serde_json::{Map, Value, json};
+
+use super::{Form, WarpRouting, origin_request, rules, settings};
+use crate::diagnostic::{Findings, Report};
+use crate::source::Source;
+use crate::yaml::{Kind, Node};
+
+/// Checks a configuration from the wire. Without rules, everything gets a 503.
+///
+/// # Errors
+/// Everything that is wrong with it, in one line.
+pub fn ingress(configuration: &Configuration) -> Result<(Ingress, WarpRouting), String> {
+    let source = Source::new(Path::new("remote configuration"), "").map_err(|report| one_line(&report))?;
+    let mut findings = Findings::new(&source);
+    let defaults = origin_request::decode(&object(&configuration.origin_request), Form::Wire, &mut findings);
+    let defaults = defaults.unwrap_or_default().apply(&OriginRequest::default());
+    let warp_routing = settings::decode_warp(&object(&configuration.warp_routing), Form::Wire, &mut findings);
+    let ingress = match configuration.ingress.is_empty() {
+        true => Some(Ingress::default_503()),
+        false => rules::decode(&rules_node(configuration), &defaults, Form::Wire, &mut findings),
+    };
+    let (ingress, _) = findings.finish(ingress).map_err(|report| one_line(&report))?;
+    Ok((ingress, warp_routing))
+}
+
+fn one_line(report: &Report) -> String {
+    let messages: Vec<&str> = report.0.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+    messages.join("; ")
+}
+
+fn rules_node(configuration: &Configuration) -> Node {
+    let rules = configuration.ingress.iter().map(|rule| {
+        node(&json!({
+            "hostname": rule.hostname,
+            "path": rule.path,
+            "service": rule.service,
+            "originRequest": rule.origin_request,
+        }))
+    });
+    Node::nowhere(Kind::List(rules.collect()))
+}
+
+fn object(members: &Map<String, Value>) -> Node {
+    let entries = members.iter().map(|(name, value)| (quoted(name), node(value)));
+    Node::nowhere(Kind::Map(entries.collect()))
+}
+
+fn node(value: &Value) -> Node {
+    match value {
+        Value::Null => Node::nowhere(Kind::Null),
+        Value::Bool(_) | Value::Number(_) => Node::nowhere(Kind::Plain(value.to_string().into())),
+        Value::String(text) => quoted(text),
+        Value::Array(items) => Node::nowhere(Kind::List(items.iter().map(node).collect())),
+        Value::Object(members) => object(members),
+    }
+}
+
+fn quoted(text: &str) -> Node {
+    Node::nowhere(Kind::Quoted(text.into()))
+}

@@ -1,0 +1,138 @@
+//! The way to an origin: a rule's pool of connections, and the three ways of asking.
+
+mod body;
+mod connect;
+mod head;
+mod http1;
+mod http2;
+mod io;
+mod tls;
+mod websocket;
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_policy::ingress::{OriginRequest, Service};
+use adit_tunnel::connector::{RequestBody, StreamRequest};
+use rustls::ClientConfig;
+
+use crate::rescue::Problem;
+use crate::serve::Answer;
+
+pub(crate) use websocket::websocket;
+
+/// What a rule leads to, as one worker sees it.
+pub(crate) struct Origin {
+    service: Service,
+    settings: OriginRequest,
+    /// Connections that wait for the next request; the last one used is used first.
+    idle: RefCell<Vec<Idle>>,
+    /// The shared connection of an HTTP/2 origin.
+    shared: RefCell<Option<http2::Shared>>,
+    tls: OnceCell<Arc<ClientConfig>>,
+}
+
+/// A connection that waits.
+struct Idle {
+    connection: http1::Connection,
+    since: Instant,
+}
+
+/// An origin could not be asked, or did not answer well.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OriginError {
+    #[error("cannot connect to {0}")]
+    Connect(String, #[source] std::io::Error),
+    #[error("no connection to {0} within {1:?}")]
+    ConnectTimeout(String, Duration),
+    #[error("TLS with {0} failed")]
+    Tls(String, #[source] std::io::Error),
+    #[error("the trust store of this rule cannot be used: {0}")]
+    Trust(String),
+    #[error("the origin closed the connection before it answered")]
+    Closed,
+    #[error("the connection to the origin broke")]
+    Broken(#[source] std::io::Error),
+    #[error("the origin's answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("HTTP/2 with the origin failed")]
+    Http2(#[from] h2::Error),
+    #[error("the request cannot be sent: {0}")]
+    Request(&'static str),
+}
+
+impl OriginError {
+    /// The stable word for logs and metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Connect(..) => "connect_failed",
+            Self::ConnectTimeout(..) => "connect_timeout",
+            Self::Tls(..) | Self::Trust(_) => "tls_failed",
+            Self::Closed | Self::Broken(_) => "origin_closed",
+            Self::Malformed(_) | Self::Http2(_) => "malformed_answer",
+            Self::Request(_) => "malformed_request",
+        }
+    }
+}
+
+impl Origin {
+    pub(crate) fn new(service: &Service, settings: &OriginRequest) -> Self {
+        Self {
+            service: service.clone(),
+            settings: settings.clone(),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            tls: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// An idle connection that is still alive and was made for this server name.
+    fn reuse(&self, server_name: Option<&str>) -> Option<http1::Connection> {
+        let mut idle = self.idle.borrow_mut();
+        let timeout = self.settings.keep_alive_timeout;
+        while let Some(mut last) = idle.pop() {
+            if last.since.elapsed() > timeout {
+                // All below it are older still.
+                idle.clear();
+                return None;
+            }
+            if last.connection.serves(server_name) && last.connection.is_alive() {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, connection: http1::Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.settings.keep_alive_connections {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.service, Service::Http { tls: true, .. } | Service::Unix { tls: true, .. })
+    }
+}
+
+/// Asks the origin and carries the answer.
+///
+/// # Errors
+/// [`Problem`]; the head may be out already, and the stream is reset then.
+pub(crate) async fn request(
+    origin: &Rc<Origin>,
+    request: &StreamRequest,
+    body: RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
+    if origin.settings.http2_origin {
+        return http2::request(origin, request, body, answer).await;
+    }
+    http1::request(origin, request, body, answer).await
+}

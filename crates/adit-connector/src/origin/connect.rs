@@ -1,0 +1,121 @@
+//! From a service to an open connection: resolve, connect, TLS. Names are resolved anew each time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_policy::ingress::Service;
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::io::Io;
+use super::{Origin, OriginError, tls};
+
+/// Head start of the first address family (RFC 8305, section 8).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Opens a connection.
+///
+/// # Errors
+/// [`OriginError`] names the address and the step.
+pub(crate) async fn connect(origin: &Origin, server_name: Option<&str>) -> Result<Io, OriginError> {
+    let (shown, limit) = (origin.service.to_string(), origin.settings.connect_timeout);
+    let connecting = async {
+        match &origin.service {
+            Service::Unix { path, .. } => UnixStream::connect(path).await.map(Raw::Unix),
+            Service::Http { host, port, .. } => connect_tcp(origin, host, *port).await.map(Raw::Tcp),
+            _ => Err(std::io::Error::from(std::io::ErrorKind::Unsupported)),
+        }
+    };
+    let raw = timeout(limit, connecting).await.map_err(|_| OriginError::ConnectTimeout(shown.clone(), limit))?;
+    let raw = raw.map_err(|error| OriginError::Connect(shown, error))?;
+    if origin.is_tls() { secure(origin, raw, server_name).await } else { Ok(raw.plain()) }
+}
+
+enum Raw {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Raw {
+    fn plain(self) -> Io {
+        match self {
+            Self::Tcp(stream) => Io::Tcp(stream),
+            Self::Unix(stream) => Io::Unix(stream),
+        }
+    }
+}
+
+async fn connect_tcp(origin: &Origin, host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    let stream = if origin.settings.no_happy_eyeballs {
+        in_turn(&addresses).await?
+    } else {
+        side_by_side(&addresses).await?
+    };
+    stream.set_nodelay(true)?;
+    let keep_alive = TcpKeepalive::new().with_time(origin.settings.tcp_keep_alive);
+    // Not every system takes it, and the connection is good without.
+    drop(SockRef::from(&stream).set_tcp_keepalive(&keep_alive));
+    Ok(stream)
+}
+
+async fn in_turn(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// The family that the resolver prefers gets a head start; then the other one runs beside it.
+async fn side_by_side(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let preferred_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == preferred_v6);
+    if second.is_empty() {
+        return in_turn(&first).await;
+    }
+    let mut leading = std::pin::pin!(in_turn(&first));
+    tokio::select! {
+        biased;
+        connected = &mut leading => return match connected {
+            Ok(stream) => Ok(stream),
+            Err(_) => in_turn(&second).await,
+        },
+        () = sleep(STAGGER) => {}
+    }
+    let mut trailing = std::pin::pin!(in_turn(&second));
+    tokio::select! {
+        connected = &mut leading => match connected {
+            Ok(stream) => Ok(stream),
+            Err(_) => trailing.await,
+        },
+        connected = &mut trailing => match connected {
+            Ok(stream) => Ok(stream),
+            Err(_) => leading.await,
+        },
+    }
+}
+
+async fn secure(origin: &Origin, raw: Raw, server_name: Option<&str>) -> Result<Io, OriginError> {
+    let shown = origin.service.to_string();
+    let config = tls::config(origin)?;
+    let name = server_name.unwrap_or("localhost").to_owned();
+    let name = ServerName::try_from(name).map_err(|_| OriginError::Request("the host is no name for TLS"))?;
+    let connector = TlsConnector::from(config);
+    let handshake = async {
+        match raw {
+            Raw::Tcp(stream) => connector.connect(name, stream).await.map(|stream| Io::Tls(Box::new(stream))),
+            Raw::Unix(stream) => connector.connect(name, stream).await.map(|stream| Io::TlsUnix(Box::new(stream))),
+        }
+    };
+    match timeout(origin.settings.tls_timeout, handshake).await {
+        Ok(io) => io.map_err(|error| OriginError::Tls(shown, error)),
+        Err(_) => Err(OriginError::ConnectTimeout(shown, origin.settings.tls_timeout)),
+    }
+}

@@ -1,0 +1,394 @@
+//! HTTP/1.1 to an origin, by hand: the whole exchange runs in the stream's own task, without a channel and without a
+//! task for the connection. The common case costs one write and one read.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use adit_policy::ingress::Service;
+use adit_tunnel::StreamError;
+use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+
+use super::body::{BodyReader, Piece};
+use super::connect::connect;
+use super::head::{self, ResponseHead};
+use super::io::Io;
+use super::{Origin, OriginError};
+use crate::rescue::Problem;
+use crate::serve::Answer;
+
+/// Room for an answer's head and a small body.
+const SMALL_READ: usize = 4 * 1024;
+/// Room for a body that goes on.
+const LARGE_READ: usize = 64 * 1024;
+/// A body that is there at once travels with the head up to this size.
+const INLINE_MAX: usize = 16 * 1024;
+
+/// An open connection to an origin, with its buffers.
+pub(crate) struct Connection {
+    pub(super) io: Io,
+    pub(super) buffer: BytesMut,
+    out: BytesMut,
+    server_name: Option<String>,
+}
+
+impl Connection {
+    pub(super) fn new(io: Io, server_name: Option<String>) -> Self {
+        Self { io, buffer: BytesMut::new(), out: BytesMut::new(), server_name }
+    }
+
+    pub(super) fn serves(&self, server_name: Option<&str>) -> bool {
+        self.server_name.as_deref() == server_name
+    }
+
+    /// An idle connection says nothing; one that is readable was closed, or is confused.
+    pub(super) fn is_alive(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+
+    /// Writes a request head, and what of the body is there at once.
+    pub(super) async fn send_head(
+        &mut self,
+        origin: &Origin,
+        request: &StreamRequest,
+        websocket: bool,
+        upload: &mut Upload<'_>,
+    ) -> Result<(), Problem> {
+        self.out.clear();
+        head::write(&mut self.out, request, &origin.settings, websocket)?;
+        upload.inline(&mut self.out)?;
+        self.io.write_all(&self.out).await.map_err(OriginError::Broken)?;
+        Ok(self.io.flush().await.map_err(OriginError::Broken)?)
+    }
+
+    /// Reads more into the buffer, while the upload goes on. 0 is the end of the connection.
+    pub(super) async fn fill(
+        &mut self,
+        room: usize,
+        upload: &mut Upload<'_>,
+        answer: &mut Answer,
+    ) -> Result<usize, Problem> {
+        self.buffer.reserve(room);
+        tokio::select! {
+            biased;
+            read = poll_fn(|cx| self.poll_fill(upload, cx)) => read,
+            () = answer.cancelled() => Err(Problem::Cancelled),
+        }
+    }
+
+    fn poll_fill(&mut self, upload: &mut Upload<'_>, cx: &mut Context<'_>) -> Poll<Result<usize, Problem>> {
+        if let Poll::Ready(Err(broken)) = upload.poll(&mut self.io, cx) {
+            return Poll::Ready(Err(broken));
+        }
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer));
+        Poll::Ready(read.map_err(|error| OriginError::Broken(error).into()))
+    }
+
+    /// Reads heads until the final one; interim ones are passed on.
+    pub(super) async fn read_head(
+        &mut self,
+        method: &[u8],
+        upload: &mut Upload<'_>,
+        answer: &mut Answer,
+    ) -> Result<ResponseHead, Problem> {
+        loop {
+            match head::take(&mut self.buffer, method)? {
+                Some(head) if head.status < 200 && head.status != 101 => interim(&head, answer).await?,
+                Some(head) => return Ok(head),
+                None if self.fill(SMALL_READ, upload, answer).await? == 0 => return Err(OriginError::Closed.into()),
+                None => {}
+            }
+        }
+    }
+}
+
+async fn interim(head: &ResponseHead, answer: &mut Answer) -> Result<(), Problem> {
+    // 100 is between us and the origin: the edge says it to the visitor by itself.
+    match answer.reply() {
+        Some(reply) if head.status != 100 => Ok(reply.interim(head.status, &head.fields).await?),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the origin and carries the answer. A reused connection that turns out to be closed is replaced once.
+///
+/// # Errors
+/// [`Problem`]; the head may be out already.
+pub(super) async fn request(
+    origin: &Rc<Origin>,
+    request: &StreamRequest,
+    mut body: RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
+    let name = server_name(origin, request);
+    if let Some(connection) = origin.reuse(name.as_deref()) {
+        match exchange(origin, connection, request, &mut body, answer).await {
+            Err(Problem::Origin(OriginError::Closed | OriginError::Broken(_)))
+                if answer.reply().is_some() && may_repeat(request) => {}
+            done => return done,
+        }
+    }
+    let io = tokio::select! {
+        biased;
+        io = connect(origin, name.as_deref()) => io?,
+        () = answer.cancelled() => return Err(Problem::Cancelled),
+    };
+    exchange(origin, Connection::new(io, name), request, &mut body, answer).await
+}
+
+/// Nothing of the body is gone, and the method may be repeated (RFC 9110, section 9.2.2).
+fn may_repeat(request: &StreamRequest) -> bool {
+    let idempotent: [&[u8]; 6] = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"];
+    !request.has_body && idempotent.contains(&&request.method[..])
+}
+
+/// The name that the origin's certificate must have; `None` without TLS.
+pub(super) fn server_name(origin: &Origin, request: &StreamRequest) -> Option<String> {
+    if !origin.is_tls() {
+        return None;
+    }
+    let visitor = || {
+        let host = String::from_utf8_lossy(&request.host).into_owned();
+        host.rsplit_once(':').map_or(host.clone(), |(name, _)| name.to_owned())
+    };
+    if origin.settings.match_sni_to_host {
+        return Some(visitor());
+    }
+    origin.settings.origin_server_name.clone().or_else(|| match &origin.service {
+        Service::Http { host, .. } => Some(host.clone()),
+        _ => Some(visitor()),
+    })
+}
+
+async fn exchange(
+    origin: &Rc<Origin>,
+    mut connection: Connection,
+    request: &StreamRequest,
+    body: &mut RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
+    let mut upload = Upload::new(request, body);
+    connection.send_head(origin, request, false, &mut upload).await?;
+    let head = connection.read_head(&request.method, &mut upload, answer).await?;
+    if head.status == 101 {
+        return Err(OriginError::Malformed("an upgrade that nobody asked for").into());
+    }
+    let complete = carry(&mut connection, &head, &mut upload, answer).await?;
+    if complete && head.keep_alive && upload.is_done() && connection.buffer.is_empty() {
+        origin.keep(connection);
+    }
+    Ok(())
+}
+
+/// Sends the answer's head and body to the edge. Whether the connection is at a clean end.
+pub(super) async fn carry(
+    connection: &mut Connection,
+    head: &ResponseHead,
+    upload: &mut Upload<'_>,
+    answer: &mut Answer,
+) -> Result<bool, Problem> {
+    let mut reader = BodyReader::new(head.framing);
+    let (first, end) = first_piece(&mut reader, &mut connection.buffer)?;
+    let reply = answer.begin(head.status)?;
+    let mut body = reply.head(head.status, &head.fields, first, end).await?;
+    if end {
+        return Ok(true);
+    }
+    loop {
+        match reader.take(&mut connection.buffer) {
+            Ok(Piece::Data(data)) => send(connection, upload, &mut body, data).await?,
+            Ok(Piece::Trailers(fields)) => {
+                body.trailers(&fields).await?;
+                return Ok(true);
+            }
+            Ok(Piece::End) => {
+                body.finish().await?;
+                return Ok(true);
+            }
+            Ok(Piece::NeedMore) => match more(connection, &reader, upload, &mut body).await {
+                Ok(0) if reader.ends_with_connection() => {
+                    body.finish().await?;
+                    return Ok(false);
+                }
+                Ok(0) => return Err(broken(body, OriginError::Closed.into())),
+                Ok(_) => {}
+                Err(problem) => return Err(broken(body, problem)),
+            },
+            Err(error) => return Err(broken(body, error.into())),
+        }
+    }
+}
+
+/// What came with the head, and whether that is all.
+fn first_piece(reader: &mut BodyReader, buffer: &mut BytesMut) -> Result<(Bytes, bool), Problem> {
+    let first = match reader.take(buffer)? {
+        Piece::Data(data) => data,
+        Piece::End => return Ok((Bytes::new(), true)),
+        Piece::NeedMore => return Ok((Bytes::new(), false)),
+        // Trailers without a body: nothing of ours makes use of them.
+        Piece::Trailers(_) => return Ok((Bytes::new(), true)),
+    };
+    Ok((first, reader.expects() == Some(0)))
+}
+
+/// The edge must not take a part for the whole.
+fn broken(body: ReplyBody, problem: Problem) -> Problem {
+    body.abort();
+    problem
+}
+
+/// Sends to the edge while the upload goes on: a visitor may read nothing before his upload is through.
+async fn send(
+    connection: &mut Connection,
+    upload: &mut Upload<'_>,
+    body: &mut ReplyBody,
+    data: Bytes,
+) -> Result<(), Problem> {
+    let mut sending = std::pin::pin!(body.data(data));
+    poll_fn(|cx| {
+        if let Poll::Ready(Err(broken)) = upload.poll(&mut connection.io, cx) {
+            return Poll::Ready(Err(broken));
+        }
+        sending.as_mut().poll(cx).map_err(Problem::from)
+    })
+    .await
+}
+
+async fn more(
+    connection: &mut Connection,
+    reader: &BodyReader,
+    upload: &mut Upload<'_>,
+    body: &mut ReplyBody,
+) -> Result<usize, Problem> {
+    let room = reader.expects().map_or(LARGE_READ, |left| left.clamp(1, LARGE_READ as u64) as usize);
+    connection.buffer.reserve(room);
+    tokio::select! {
+        biased;
+        read = poll_fn(|cx| connection.poll_fill(upload, cx)) => read,
+        () = body.cancelled() => Err(Problem::Cancelled),
+    }
+}
+
+/// The request's body on its way to the origin.
+pub(super) struct Upload<'b> {
+    body: &'b mut RequestBody,
+    chunked: bool,
+    pending: Bytes,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// All is read; the rest of it is being written.
+    Ending,
+    Done,
+    /// The origin takes no more. Its answer may still come.
+    Refused,
+}
+
+impl<'b> Upload<'b> {
+    pub(super) fn new(request: &StreamRequest, body: &'b mut RequestBody) -> Self {
+        let chunked = request.fields.get("content-length").is_none();
+        let state = if request.has_body { State::Running } else { State::Done };
+        Self { body, chunked, pending: Bytes::new(), state }
+    }
+
+    /// No body, whatever the request says: the stream is used otherwise.
+    pub(super) fn none(body: &'b mut RequestBody) -> Self {
+        Self { body, chunked: false, pending: Bytes::new(), state: State::Done }
+    }
+
+    fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Appends to the head what is there at once and small.
+    fn inline(&mut self, out: &mut BytesMut) -> Result<(), Problem> {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.state != State::Running || self.poll_next(&mut cx)?.is_pending() {
+            return Ok(());
+        }
+        if self.pending.len() <= INLINE_MAX {
+            out.put_slice(&std::mem::take(&mut self.pending));
+        }
+        Ok(())
+    }
+
+    /// Reads and writes until the body is through. `Ready(Ok)` once it is.
+    fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), Problem>> {
+        loop {
+            if matches!(self.state, State::Done | State::Refused) {
+                return Poll::Ready(Ok(()));
+            }
+            while !self.pending.is_empty() {
+                match ready!(Pin::new(&mut *io).poll_write(cx, &self.pending)) {
+                    Ok(written) => drop(self.pending.split_to(written)),
+                    Err(_) => {
+                        self.state = State::Refused;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+            if self.state == State::Ending {
+                if ready!(Pin::new(&mut *io).poll_flush(cx)).is_ok() {
+                    self.state = State::Done;
+                } else {
+                    self.state = State::Refused;
+                }
+                continue;
+            }
+            ready!(self.poll_next(cx)?);
+        }
+    }
+
+    /// Reads the next piece into `pending`, in the form in which it is written.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, StreamError> {
+        let Poll::Ready(chunk) = self.body.poll_next(cx) else { return Ok(Poll::Pending) };
+        self.pending = match chunk.transpose()? {
+            Some(Chunk::Data(data)) if self.chunked => chunk_of(&data),
+            Some(Chunk::Data(data)) => data,
+            Some(Chunk::Trailers(fields)) if self.chunked => {
+                self.state = State::Ending;
+                last_chunk(&fields)
+            }
+            Some(Chunk::Trailers(_)) => Bytes::new(),
+            None => {
+                self.state = State::Ending;
+                if self.chunked { Bytes::from_static(b"0\r\n\r\n") } else { Bytes::new() }
+            }
+        };
+        Ok(Poll::Ready(()))
+    }
+}
+
+fn chunk_of(data: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(data.len() + 20);
+    out.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+    out.put_slice(data);
+    out.put_slice(b"\r\n");
+    out.freeze()
+}
+
+/// The end of a chunked body. Fields that frame or route a message are no trailers (RFC 9110, section 6.5.1).
+fn last_chunk(fields: &adit_wire::fields::Fields) -> Bytes {
+    let forbidden = ["content-length", "transfer-encoding", "host", "content-encoding", "trailer", "te", "connection"];
+    let mut out = BytesMut::from(&b"0\r\n"[..]);
+    for (name, value) in fields.iter() {
+        let bad_name = forbidden.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()));
+        if bad_name || !head::is_token(name) || !head::is_value(value) {
+            continue;
+        }
+        out.put_slice(name);
+        out.put_slice(b": ");
+        out.put_slice(value);
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(b"\r\n");
+    out.freeze()
+}

@@ -1,0 +1,83 @@
+//! The only place where an error becomes an answer to the edge. Causes go to the log and to the edge's operator; the
+//! visitor sees neither.
+
+use adit_tunnel::StreamError;
+use adit_tunnel::connector::Reply;
+use adit_wire::fields::Fields;
+use bytes::Bytes;
+
+use crate::origin::OriginError;
+
+/// What can go wrong with a stream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// No rule matches: there are no rules at all.
+    #[error("no ingress rule matches")]
+    NoRule,
+    /// The edge sent a request that makes no sense.
+    #[error("malformed request: {0}")]
+    Malformed(&'static str),
+    /// The rule's service is of a kind that cannot be asked this.
+    #[error("a `{0}` service cannot answer this request")]
+    Unsupported(String),
+    /// The origin could not be asked, or broke off before its head was complete.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// The visitor is gone, or the tunnel is. There is nobody to answer.
+    #[error("nobody waits for the answer: {0}")]
+    Gone(#[from] StreamError),
+    /// The edge cancelled the stream.
+    #[error("cancelled by the edge")]
+    Cancelled,
+}
+
+impl Problem {
+    /// The stable word for logs and metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NoRule => "no_rule",
+            Self::Malformed(_) => "malformed_request",
+            Self::Unsupported(_) => "unsupported_service",
+            Self::Origin(error) => error.code(),
+            Self::Gone(_) | Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the origin or the operator has something to mend.
+    pub(crate) fn is_failure(&self) -> bool {
+        !matches!(self, Self::Gone(_) | Self::Cancelled)
+    }
+}
+
+/// Answers a stream whose head is not answered yet.
+pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
+    match problem {
+        // cloudflared: 503 with no body.
+        Problem::NoRule => {
+            // An edge that is gone needs no answer.
+            drop(reply.head(503, &Fields::default(), Bytes::new(), true).await);
+            503
+        }
+        Problem::Gone(_) | Problem::Cancelled => 499,
+        _ => {
+            let intro = "Unable to reach the origin service";
+            reply.refuse(&format!("{intro}: {}", chain(problem))).await;
+            502
+        }
+    }
+}
+
+/// A problem with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,160 @@
+//! One stream from head to end. The only file that knows the order of the stages:
+//!
+//! ingress → origin, with rescue and record around the whole.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adit_policy::ingress::Service;
+use adit_tunnel::connector::{Opening, Reply, RequestBody, Stream, StreamRequest};
+use adit_wire::connect::StreamKind;
+use adit_wire::fields::Fields;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::Connector;
+use crate::ingress::CurrentRules;
+use crate::origin::Origin;
+use crate::record::Record;
+use crate::rescue::{Problem, rescue};
+use crate::{hello, origin};
+
+/// Where streams are served: one worker.
+pub(crate) struct Place {
+    pub(crate) connector: Arc<Connector>,
+    rules: CurrentRules,
+}
+
+impl Place {
+    pub(crate) fn new(connector: &Arc<Connector>) -> Rc<Self> {
+        Rc::new(Self { connector: connector.clone(), rules: CurrentRules::new(connector) })
+    }
+
+    /// Serves a stream in a task of its own.
+    pub(crate) fn spawn(self: &Rc<Self>, opening: Opening, load: &Load) {
+        let (place, running) = (self.clone(), load.begin());
+        drop(tokio::task::spawn_local(async move {
+            place.serve(opening).await;
+            drop(running);
+        }));
+    }
+
+    async fn serve(&self, opening: Opening) {
+        let stream = match opening.read().await {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(%error, "stream without a head"),
+        };
+        let mut record = Record::start(&self.connector, &stream.request);
+        let Stream { request, body, reply } = stream;
+        let mut answer = Answer { reply: Some(reply), status: 0 };
+        let outcome = self.answer(&request, body, &mut answer, &mut record).await;
+        record.status(answer.status);
+        if let Err(problem) = outcome {
+            record.failed(&problem);
+            if let Some(reply) = answer.reply.take() {
+                record.status(rescue(&problem, reply).await);
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: &StreamRequest,
+        body: RequestBody,
+        answer: &mut Answer,
+        record: &mut Record,
+    ) -> Result<(), Problem> {
+        let (index, origin) = self.rules.get().find(request)?;
+        record.rule(index);
+        match origin.service() {
+            Service::Status(status) => answer.empty(*status).await,
+            Service::HelloWorld => hello::answer(request, body, answer).await,
+            Service::Http { .. } | Service::Unix { .. } => ask(&origin, request, body, answer).await,
+            other => Err(Problem::Unsupported(other.to_string())),
+        }
+    }
+}
+
+async fn ask(
+    origin: &Rc<Origin>,
+    request: &StreamRequest,
+    body: RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
+    match request.kind {
+        StreamKind::Http => origin::request(origin, request, body, answer).await,
+        StreamKind::WebSocket => origin::websocket(origin, request, body, answer).await,
+        // Raw TCP to an address of the edge's choice: never without the rule's consent.
+        StreamKind::Tcp => Err(Problem::Unsupported("tcp".to_owned())),
+    }
+}
+
+/// The answer to be given: the reply until it is used, and the status once it is.
+pub(crate) struct Answer {
+    reply: Option<Reply>,
+    status: u16,
+}
+
+impl Answer {
+    /// Takes the reply for the head that is about to be sent.
+    ///
+    /// # Errors
+    /// When it was sent already, which is a mistake of ours.
+    pub(crate) fn begin(&mut self, status: u16) -> Result<Reply, Problem> {
+        self.status = status;
+        self.reply.take().ok_or(Problem::Malformed("answered twice"))
+    }
+
+    /// The reply, to wait for its cancellation or to send interim heads.
+    pub(crate) fn reply(&mut self) -> Option<&mut Reply> {
+        self.reply.as_mut()
+    }
+
+    /// Resolves when the edge no longer wants the answer.
+    pub(crate) async fn cancelled(&mut self) {
+        match &mut self.reply {
+            Some(reply) => reply.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Answers with a status and nothing else.
+    pub(crate) async fn empty(&mut self, status: u16) -> Result<(), Problem> {
+        let fields = Fields::from_pairs([(&b"Content-Length"[..], &b"0"[..])].into_iter());
+        self.begin(status)?.head(status, &fields, Bytes::new(), true).await?;
+        Ok(())
+    }
+}
+
+/// How many streams of one link are running.
+#[derive(Clone, Default)]
+pub(crate) struct Load(Rc<(Cell<usize>, Notify)>);
+
+impl Load {
+    fn begin(&self) -> Running {
+        self.0.0.set(self.0.0.get() + 1);
+        Running(self.clone())
+    }
+
+    /// Resolves when none is running.
+    pub(crate) async fn idle(&self) {
+        while self.0.0.get() > 0 {
+            self.0.1.notified().await;
+        }
+    }
+}
+
+/// One running stream.
+struct Running(Load);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let left = self.0.0.0.get() - 1;
+        self.0.0.0.set(left);
+        if left == 0 {
+            self.0.0.1.notify_one();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Tells when files change: written in place, replaced, or swapped as a Kubernetes ConfigMap is.
+//!
+//! Folders are watched, not files: a replaced file is another file.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+
+/// A change comes as several events; this much silence ends it.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// A running watch. It ends with this.
+#[derive(Debug)]
+pub struct Watch {
+    _watcher: RecommendedWatcher,
+    _thread: JoinHandle<()>,
+}
+
+/// Calls `changed` after any of the files, or anything in the folders, has changed. Folders that do not exist are left
+/// out. The call happens on a thread of its own.
+///
+/// # Errors
+/// When the system offers no watch.
+pub fn watch(paths: &[PathBuf], changed: impl Fn() + Send + 'static) -> notify::Result<Watch> {
+    let (sender, events) = channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            // The other side ends only with the watch.
+            sender.send(()).unwrap_or_default();
+        }
+    })?;
+    let mut folders: Vec<&Path> = paths.iter().map(|path| folder_of(path)).collect();
+    folders.sort_unstable();
+    folders.dedup();
+    for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    }
+    let run = move || settle(&events, &changed);
+    let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(run).map_err(notify::Error::io)?;
+    Ok(Watch { _watcher: watcher, _thread: thread })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    if path.is_dir() {
+        return path;
+    }
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn settle(events: &Receiver<()>, changed: &impl Fn()) {
+    while events.recv().is_ok() {
+        loop {
+            match events.recv_timeout(SETTLE) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_swapped_link_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("v1"), "1").unwrap();
+        symlink("v1", path("config.yml")).unwrap();
+        let (sender, seen) = channel();
+        let _watch = watch(&[path("config.yml")], move || drop(sender.send(()))).unwrap();
+        std::fs::write(path("v2"), "2").unwrap();
+        symlink("v2", path("next")).unwrap();
+        std::fs::rename(path("next"), path("config.yml")).unwrap();
+        seen.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
