@@ -1,4 +1,5 @@
 //! The connector's file: what its keys mean, and what is told to the edge and taken from it.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,7 +111,8 @@ fn the_edge_is_told_little_when_there_is_little() {
 }
 
 fn pushed(json: &Value) -> Result<Vec<String>, String> {
-    let configuration = Configuration::from_json(json.to_string().as_bytes()).unwrap();
+    let configuration =
+        Configuration::from_json(json.to_string().as_bytes()).map_err(|error| error.to_string())?;
     let (ingress, _) = remote::ingress(&configuration)?;
     Ok(ingress
         .rules

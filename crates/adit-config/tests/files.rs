@@ -1,4 +1,5 @@
 //! Files on disk: secrets, certificates, stored tunnels, and files that are no configuration at all.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Golden messages: `golden/*.yml` are read, and what is said about them stands in the `.txt` beside each. Files that
 //! begin with `edge` are edge files, the others are connector files. `UPDATE_GOLDEN=1` writes the answers anew; read
 //! the difference before you commit it.
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,29 @@ fn examples_are_accepted_without_a_word() {
     for path in files("accepted") {
         assert_eq!(messages(&path), "accepted\n", "{}", path.display());
     }
+}
+
+/// Every file, cut off everywhere and with a wrong character everywhere: always an answer, never a panic.
+#[test]
+fn damaged_files_get_an_answer() {
+    for path in files("golden").into_iter().chain(files("accepted")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        for (position, _) in text.char_indices().take(800) {
+            let (before, after) = text.split_at(position);
+            answer(name, before);
+            let wrong = ["\t", "*", "\"", "- ", ": ", "[", "<<"][position % 7];
+            answer(name, &format!("{before}{wrong}{after}"));
+        }
+    }
+}
+
+fn answer(name: &str, text: &str) {
+    let report = match name.starts_with("edge") {
+        true => EdgeFile::parse(text, Path::new(name)).err(),
+        false => ConnectorFile::parse(text, Path::new(name)).err(),
+    };
+    assert!(report.is_none_or(|report| !report.to_string().is_empty()));
 }
 
 fn messages(path: &Path) -> String {

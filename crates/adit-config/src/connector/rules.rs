@@ -166,8 +166,10 @@ impl RuleDecoder<'_> {
 
 impl Filters<'_> {
     fn match_everything(&self) -> bool {
-        matches!(self.hostname.and_then(Node::as_text), None | Some("" | "*"))
-            && self.path.and_then(Node::as_text).is_none_or(str::is_empty)
+        let is_one_of = |node: Option<&Node>, words: &[&str]| {
+            node.is_none_or(|node| node.as_text().is_some_and(|text| words.contains(&text)))
+        };
+        is_one_of(self.hostname, &["", "*"]) && is_one_of(self.path, &[""])
     }
 
     /// Where the filters stand, or else the rule.

@@ -7,7 +7,7 @@ use crate::diagnostic::{Findings, Report};
 use crate::source::Source;
 
 fn read(text: &str) -> Result<Node, Report> {
-    let mut findings = Findings::new(&Source::new(Path::new("f.yml"), text).unwrap());
+    let mut findings = Findings::new(&Source::new(Path::new("f.yml"), text)?);
     let root = parse(&mut findings);
     findings.finish(root).map(|(root, _)| root)
 }

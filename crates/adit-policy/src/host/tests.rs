@@ -135,8 +135,7 @@ fn pattern() -> impl Strategy<Value = HostPattern> {
 proptest! {
     #[test]
     fn no_text_makes_the_readers_panic(text in ".{0,40}", bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-        let _ = HostPattern::parse(&text).is_ok();
-        let _ = Hostname::from_authority(&bytes).is_ok();
+        drop((HostPattern::parse(&text), Hostname::from_authority(&bytes)));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Service {
                 format!("{scheme}://{host}")
             }
             None if text.starts_with('/') => format!("unix:{text}"),
+            None if text.contains(":/") => return None,
             None if ["unix", "http_status"].iter().any(|word| text.starts_with(word)) => return None,
             None => format!("http://{}", text.split('/').next().unwrap_or_default()),
         };

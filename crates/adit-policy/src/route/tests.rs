@@ -263,7 +263,7 @@ proptest! {
     fn a_grant_wider_than_another_takes_nothing_from_it((grants, claimants) in some_world(), host in some_name()) {
         let snapshot = snapshot_of(grants);
         let host = Hostname::parse(&host).unwrap();
-        let quiet: Vec<Claimant> = claimants.iter().cloned().map(|c| Claimant { claims: None, ..c }).collect();
+        let quiet: Vec<Claimant> = claimants.iter().map(|c| Claimant { claims: None, ..*c }).collect();
         let (table, _) = RouteTable::build(&snapshot, &quiet);
         let best = snapshot.tunnels().iter().filter_map(|tunnel| tunnel.grant.best_match(&host)).max();
         if let Some(route) = table.find(host.as_str()) {

@@ -1,0 +1,317 @@
+//! `adit edge`: build, bind, run, reload, drain.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use adit_config::edge::{AccessLog as AccessLogTo, EdgeFile};
+use adit_config::stored::StoredTunnel;
+use adit_control::authority::{Authority, CERTIFICATE_FILE};
+use adit_control::certificates;
+use adit_control::files::{self, Access};
+use adit_control::tunnels::Tunnels;
+use adit_control::watch::{Watch, watch};
+use adit_edge::listener::{Addresses, Bound, tables};
+use adit_edge::tls::CertTable;
+use adit_edge::{Edge, endpoints};
+use adit_lifecycle::drain::{self, DrainTrigger};
+use adit_lifecycle::readiness::Readiness;
+use adit_lifecycle::signal::Signals;
+use adit_lifecycle::workers::{Workers, default_count};
+use adit_policy::host::HostPattern;
+use adit_policy::limits::EDGE_GRACE;
+use adit_policy::snapshot::Snapshot;
+use adit_telemetry::access_log::{AccessLog, Output};
+use adit_telemetry::metrics::EdgeMetrics;
+
+use crate::VERSION;
+use crate::failure::Failure;
+use crate::local::{self, Local};
+
+/// A running edge. Dropping it cuts everything; [`stop`](Running::stop) drains.
+#[derive(Debug)]
+pub struct Running {
+    /// What its workers share.
+    pub edge: Arc<Edge>,
+    /// The addresses in fact.
+    pub addresses: Addresses,
+    /// The address of its local endpoints.
+    pub admin: Option<SocketAddr>,
+    /// The certificate that connectors trust.
+    pub authority_file: PathBuf,
+    drain: DrainTrigger,
+    workers: Option<Workers>,
+    _admin: Option<Local>,
+    _watch: Option<Watch>,
+}
+
+/// Starts an edge from its file.
+///
+/// # Errors
+/// [`Failure`] for a file with errors, or an address that is not to be had.
+pub fn start(config: &Path) -> Result<Running, Failure> {
+    let file = load(config)?;
+    files::make_folder(&file.data_dir).map_err(|error| named(&file.data_dir, error))?;
+    let authority = Arc::new(Authority::open(&file.data_dir).map_err(Failure::broke)?);
+    let tunnels = Tunnels::open(file).map_err(Failure::input)?;
+    let snapshot = Arc::new(tunnels.snapshot().map_err(Failure::input)?);
+    let file = tunnels.edge();
+    let bound = addresses(file).bind().map_err(Failure::input)?;
+    let edge = Arc::new(build(file, &authority, snapshot, &bound)?);
+    let leaf = authority.tunnel_leaf(&file.domain).map_err(Failure::broke)?;
+    let tunnel_tls = adit_tunnel::tls::edge(leaf.chain, leaf.key).map_err(Failure::broke)?;
+    let readiness = Readiness::default();
+    let addresses = bound.addresses();
+    let (drain, workers) = serve(&edge, bound, &tunnel_tls, &readiness)?;
+    let admin = start_admin(file.listen.admin, &edge, &readiness)?;
+    let watch = start_watch(config, file, &edge, authority)?;
+    Ok(Running {
+        edge,
+        addresses,
+        admin: admin.as_ref().map(|admin| admin.address),
+        authority_file: file.data_dir.join(CERTIFICATE_FILE),
+        drain,
+        workers: Some(workers),
+        _admin: admin,
+        _watch: watch,
+    })
+}
+
+impl Running {
+    /// Takes no new connections, lets running requests finish within `grace`, and ends.
+    pub async fn stop(mut self, grace: Duration) {
+        self.drain.start();
+        if tokio::time::timeout(grace, self.drain.finished()).await.is_err() {
+            tracing::warn!("grace period is over; cutting the requests that are left");
+        }
+        self.workers = None;
+    }
+}
+
+/// `adit edge run`: serves until a signal, then drains. A second signal cuts.
+///
+/// # Errors
+/// What [`start`] says.
+pub fn run(config: &Path) -> Result<(), Failure> {
+    let running = start(config)?;
+    announce(&running);
+    block_on(async move {
+        let mut signals = Signals::listen().map_err(Failure::broke)?;
+        while signals.next().await.is_none() {
+            running.edge.access_log.reopen();
+            tracing::info!("access log reopened");
+        }
+        tracing::info!("draining; a second signal ends at once");
+        tokio::select! {
+            () = running.stop(EDGE_GRACE) => {}
+            _ = signals.shutdown() => {}
+        }
+        Ok(())
+    })
+}
+
+/// Runs a future on this thread.
+///
+/// # Errors
+/// The future's, or when there is no runtime.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::broke)?;
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+fn announce(running: &Running) {
+    let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        version = VERSION,
+        https = list(&running.addresses.https),
+        http = list(&running.addresses.http),
+        tunnel = list(&running.addresses.tunnel),
+        admin = running.admin.map(tracing::field::display),
+        authority = %running.authority_file.display(),
+        "edge is serving"
+    );
+}
+
+fn load(config: &Path) -> Result<EdgeFile, Failure> {
+    let (file, warnings) = EdgeFile::load(config).map_err(Failure::input)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(file)
+}
+
+fn named(path: &Path, error: std::io::Error) -> Failure {
+    Failure::broke(format!("{}: {error}", path.display()))
+}
+
+fn addresses(file: &EdgeFile) -> Addresses {
+    let listen = &file.listen;
+    Addresses { https: listen.https.clone(), http: listen.http.clone(), tunnel: listen.tunnel.clone() }
+}
+
+fn build(file: &EdgeFile, authority: &Authority, snapshot: Arc<Snapshot>, bound: &Bound) -> Result<Edge, Failure> {
+    let output = match &file.access_log {
+        AccessLogTo::Stdout => Output::Stdout,
+        AccessLogTo::File(path) => Output::File(path.clone()),
+        AccessLogTo::Off => Output::Off,
+    };
+    let access_log = AccessLog::open(&output).map_err(|error| Failure::input(format!("access log: {error}")))?;
+    let certs = cert_table(file, authority, &snapshot)?;
+    let mut edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
+    edge.location = file.domain.to_string();
+    edge.https_port = bound.addresses().https.first().map(SocketAddr::port).filter(|port| *port != 443);
+    Ok(edge)
+}
+
+/// Certificates from files; without any, one from the edge's own authority for every granted name.
+fn cert_table(file: &EdgeFile, authority: &Authority, snapshot: &Snapshot) -> Result<CertTable, Failure> {
+    let mut table = CertTable::default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    for pair in &file.certificates {
+        match certificates::load(&pair.cert, &pair.key, now.cast_signed()) {
+            Ok(loaded) => {
+                for name in loaded.names {
+                    table.insert(name, loaded.key.clone());
+                }
+            }
+            // One bad certificate costs its names, not the start.
+            Err(error) => tracing::error!(%error, "certificate cannot be used"),
+        }
+    }
+    if file.certificates.is_empty() {
+        own_certificates(&mut table, authority, snapshot)?;
+    }
+    Ok(table)
+}
+
+fn own_certificates(table: &mut CertTable, authority: &Authority, snapshot: &Snapshot) -> Result<(), Failure> {
+    let patterns: Vec<HostPattern> =
+        snapshot.tunnels().iter().flat_map(|tunnel| tunnel.grant.patterns()).filter(|p| **p != HostPattern::Any).cloned().collect();
+    let granted = patterns.iter().map(ToString::to_string);
+    let names: Vec<String> = granted.chain([snapshot.domain.to_string()]).collect();
+    let key = authority.visitor_key(names).map_err(Failure::broke)?;
+    for pattern in patterns {
+        table.insert(pattern, key.clone());
+    }
+    table.insert(HostPattern::Exact(snapshot.domain.clone()), key);
+    tracing::warn!("no certificates are configured: the edge's own authority signs; browsers do not trust it");
+    Ok(())
+}
+
+fn serve(
+    edge: &Arc<Edge>,
+    bound: Bound,
+    tunnel_tls: &adit_tunnel::tls::EdgeTls,
+    readiness: &Readiness,
+) -> Result<(DrainTrigger, Workers), Failure> {
+    let count = default_count();
+    let tables = tables(edge, bound, tunnel_tls, count).map_err(Failure::broke)?;
+    let tables = Arc::new(std::sync::Mutex::new(tables.into_iter().map(Some).collect::<Vec<_>>()));
+    let (trigger, watcher) = drain::channel();
+    let starting: Arc<Vec<_>> =
+        Arc::new((0..count).map(|index| std::sync::Mutex::new(Some(readiness.block(&format!("worker {index}"))))).collect());
+    let workers = Workers::spawn("edge", count, move |worker| {
+        let mut tables = tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let table = tables.get_mut(worker.index).and_then(Option::take);
+        drop(tables);
+        let (watcher, starting) = (watcher.clone(), starting.clone());
+        async move {
+            let ready = starting.get(worker.index).and_then(|slot| slot.lock().ok()?.take());
+            drop(ready);
+            if let Some(table) = table {
+                table.serve(worker.index, watcher.clone()).await;
+            }
+            // Tasks of running requests live on this worker until they are done.
+            linger(watcher).await;
+        }
+    });
+    Ok((trigger, workers.map_err(Failure::broke)?))
+}
+
+/// Keeps the worker's tasks alive after its listeners have closed. The process's end cuts what is left.
+async fn linger(watcher: drain::DrainWatcher) {
+    drop(watcher);
+    std::future::pending::<()>().await;
+}
+
+fn start_admin(
+    address: Option<SocketAddr>,
+    edge: &Arc<Edge>,
+    readiness: &Readiness,
+) -> Result<Option<Local>, Failure> {
+    let Some(address) = address else { return Ok(None) };
+    let (edge, readiness) = (edge.clone(), readiness.clone());
+    let answer = move |method: &http::Method, path: &str| endpoints::answer(&edge, &readiness, method, path);
+    local::start("admin", address, answer).map(Some)
+}
+
+/// Reloads tunnels and certificates when a file changes. A bad file keeps the last good state.
+fn start_watch(
+    config: &Path,
+    file: &EdgeFile,
+    edge: &Arc<Edge>,
+    authority: Arc<Authority>,
+) -> Result<Option<Watch>, Failure> {
+    let stored = StoredTunnel::directory(&file.data_dir);
+    files::make_folder(&stored).map_err(|error| named(&stored, error))?;
+    let mut paths = vec![config.to_owned(), stored];
+    paths.extend(file.certificates.iter().map(|pair| pair.cert.clone()));
+    paths.extend(file.tunnels.iter().map(|tunnel| tunnel.secret_file.clone()));
+    let (config, edge) = (config.to_owned(), edge.clone());
+    let changed = move || match reload(&config, &edge, &authority) {
+        Ok(tunnels) => tracing::info!(tunnels, "configuration reloaded"),
+        Err(failure) => tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}"),
+    };
+    match watch(&paths, changed) {
+        Ok(watch) => Ok(Some(watch)),
+        Err(error) => {
+            tracing::warn!(%error, "files are not watched; restart to reload");
+            Ok(None)
+        }
+    }
+}
+
+fn reload(config: &Path, edge: &Edge, authority: &Authority) -> Result<usize, Failure> {
+    let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
+    let snapshot = Arc::new(tunnels.snapshot().map_err(Failure::input)?);
+    let count = snapshot.tunnels().len();
+    edge.certs.store(Arc::new(cert_table(tunnels.edge(), authority, &snapshot)?));
+    edge.registry.replace_snapshot(snapshot);
+    Ok(count)
+}
+
+/// `adit edge init`: a folder with a file to start from.
+///
+/// # Errors
+/// When there is a file already, or the folder cannot be written.
+pub fn init(folder: &Path, domain: &str, email: Option<&str>) -> Result<PathBuf, Failure> {
+    let path = folder.join("edge.yml");
+    if path.exists() {
+        return Err(Failure::input(format!("{} is there already", path.display())));
+    }
+    let email = email.map(|email| format!("email: {email}\n")).unwrap_or_default();
+    let text = format!("domain: {domain}\n{email}{INIT_REST}");
+    EdgeFile::parse(&text, &path).map_err(Failure::input)?;
+    files::write(&path, text.as_bytes(), Access::Everybody).map_err(|error| named(&path, error))?;
+    let data = folder.join("data");
+    files::make_folder(&data).map_err(|error| named(&data, error))?;
+    Authority::open(&data).map_err(Failure::broke)?;
+    Ok(path)
+}
+
+const INIT_REST: &str = "data-dir: data
+
+# listen:                       # the defaults
+#   https: '[::]:443'
+#   http: '[::]:80'
+#   tunnel: '[::]:7844'         # UDP and TCP
+#   admin: 127.0.0.1:7845
+
+# certificates:                 # without any, the edge's own authority signs
+#   - { cert: fullchain.pem, key: privkey.pem }
+
+# `adit tunnel create` makes tunnels beside this file. To declare one here instead:
+# tunnels:
+#   home: { id: UUID, secret-file: home.secret, hostnames: [app.example.com, '*.apps.example.com'] }
+";

@@ -1,0 +1,20 @@
+//! The program as a library: what the commands do, without the command line. Wiring only.
+
+pub mod cli;
+
+pub mod failure;
+
+pub mod edge;
+
+pub mod connect;
+
+pub mod tunnel;
+
+pub mod demo;
+
+pub mod check;
+
+mod local;
+
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
