@@ -31,7 +31,7 @@ impl Rules {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Problem::Malformed("host or path is no text"));
         let (host, target) = (text(&request.host)?, text(&request.target)?);
         let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let (index, _) = self.ingress.find(host, path).ok_or(Problem::NoRule)?;
+        let (index, _) = self.ingress.find(without_port(host), path).ok_or(Problem::NoRule)?;
         let origin = self.origins.get(index).cloned().ok_or(Problem::NoRule)?;
         Ok((index, origin))
     }
@@ -57,5 +57,13 @@ impl CurrentRules {
             *self.rules.borrow_mut() = Rc::new(Rules::new(current.clone()));
         }
         self.rules.borrow().clone()
+    }
+}
+
+/// cloudflared matches hosts without their port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
     }
 }

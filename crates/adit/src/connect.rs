@@ -128,7 +128,20 @@ fn configuration(args: &ConnectArgs) -> Result<(ConnectorFile, Option<PathBuf>),
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    Ok((file, Some(path)))
+    Ok((beside(file, &path), Some(path)))
+}
+
+/// Paths of the file are taken from the working folder, as cloudflared does; what is not there is looked for beside the
+/// file.
+fn beside(mut file: ConnectorFile, config: &Path) -> ConnectorFile {
+    let folder = config.parent().unwrap_or(Path::new(""));
+    for path in [&mut file.credentials_file, &mut file.token_file, &mut file.cacert].into_iter().flatten() {
+        let neighbour = folder.join(&*path);
+        if !path.exists() && neighbour.exists() {
+            *path = neighbour;
+        }
+    }
+    file
 }
 
 fn find_configuration() -> Option<PathBuf> {

@@ -40,9 +40,18 @@ impl UploadSink {
         }
     }
 
-    fn finish(&mut self, ended: bool) {
+    /// Ends the body; `ended` says that trailers did it already. A peer that is gone needs no end.
+    async fn finish(&mut self, ended: bool) {
         match self {
-            Self::Quic { send, .. } => send.finish(),
+            Self::Quic { send, framed } => {
+                let mut out = BytesMut::new();
+                if *framed && !ended {
+                    frame::encode_trailers(&mut out, std::iter::empty());
+                }
+                if send.write(&out).await.is_ok() {
+                    send.finish();
+                }
+            }
             Self::H2(send) if !ended => drop(send.0.send_data(Bytes::new(), true)),
             Self::H2(_) => {}
         }
@@ -79,7 +88,7 @@ where
             return Ok(());
         }
     }
-    sink.finish(ended);
+    sink.finish(ended).await;
     Ok(())
 }
 
