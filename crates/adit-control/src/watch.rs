@@ -1,7 +1,11 @@
 //! Tells when files change: written in place, replaced, or swapped as a Kubernetes ConfigMap is.
 //!
-//! Folders are watched, not files: a replaced file is another file.
+//! Folders are watched, not files: a replaced file is another file. What counts is content: a log that grows beside the
+//! configuration is no change of it.
 
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -38,7 +42,16 @@ pub fn watch(paths: &[PathBuf], changed: impl Fn() + Send + 'static) -> notify::
     for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
     }
-    let run = move || settle(&events, &changed);
+    let paths = paths.to_owned();
+    let mut known = fingerprint(&paths);
+    let run = move || {
+        while settled(&events) {
+            let now = fingerprint(&paths);
+            if std::mem::replace(&mut known, now) != now {
+                changed();
+            }
+        }
+    };
     let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(run).map_err(notify::Error::io)?;
     Ok(Watch { _watcher: watcher, _thread: thread })
 }
@@ -50,17 +63,34 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn settle(events: &Receiver<()>, changed: &impl Fn()) {
-    while events.recv().is_ok() {
-        loop {
-            match events.recv_timeout(SETTLE) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
-        changed();
+/// Waits for an event and the silence after it; `false` when the watch has ended.
+fn settled(events: &Receiver<()>) -> bool {
+    if events.recv().is_err() {
+        return false;
     }
+    loop {
+        match events.recv_timeout(SETTLE) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+/// A number that changes with the content of the files, and of the files in the folders.
+fn fingerprint(paths: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+                files.sort();
+                files.iter().for_each(|file| (file, fs::read(file).ok()).hash(&mut hasher));
+            }
+            Err(_) => fs::read(path).ok().hash(&mut hasher),
+        }
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]
