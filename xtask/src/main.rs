@@ -1,3 +1,50 @@
-//! Checks of the house.
+//! `cargo xtask`: what holds the house together, and what measures it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
-fn main() {}
+mod bench;
+mod budget;
+mod layers;
+mod sources;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Checks of the house, and the benchmark.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Hold the import direction of crates and the rooms of modules
+    Layers,
+    /// Hold the size of files and functions, and that every file says what it is for
+    Budget,
+    /// Measure Adit beside its peers, in one run, on loopback
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Layers => layers::check(&root()),
+        Verb::Budget => budget::check(&root()),
+        Verb::Bench(options) => bench::run(&root(), &options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}

@@ -1,0 +1,273 @@
+//! The parts of a chain: certificates, the origin, and each program with its configuration.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::TempDir;
+
+use super::peers;
+use super::process::Process;
+
+/// How long a chain may take to answer first.
+const START_MAX: Duration = Duration::from_secs(20);
+/// What an origin adds to its answers.
+const ORIGIN_HEADERS: [(&str, &str); 6] = [
+    ("Cache-Control", "public, max-age=60"),
+    ("Content-Language", "en"),
+    ("X-Frame-Options", "DENY"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "strict-origin-when-cross-origin"),
+    ("Vary", "Accept-Encoding"),
+];
+/// Sizes of the origin's files.
+const FILES: [(&str, usize); 3] = [("1k", 1024), ("1m", 1 << 20), ("100m", 100 << 20)];
+/// A loopback address for each of cloudflared's four connections: it makes one per edge address.
+const EDGES: [&str; 4] = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
+
+/// What all chains share: a folder, a certificate, the origin.
+pub(crate) struct Stage {
+    folder: TempDir,
+    program: PathBuf,
+    tools: PathBuf,
+    origin: u16,
+    _origin: Process,
+}
+
+/// Processes that together listen on a port.
+pub(crate) struct Started {
+    pub(crate) processes: Vec<Process>,
+    pub(crate) port: u16,
+    folder: PathBuf,
+}
+
+impl Started {
+    /// Waits for the first good answer.
+    pub(crate) fn wait_for(&self, url: &str) -> Result<()> {
+        let began = Instant::now();
+        while began.elapsed() < START_MAX {
+            let code = Command::new("curl").args(["-sk", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", url]).output()?;
+            if code.stdout == b"200" {
+                return Ok(());
+            }
+            let _later = Command::new("sleep").arg("0.1").status()?;
+        }
+        let logs = fs::read_dir(&self.folder)?.filter_map(Result::ok).map(|entry| entry.path());
+        let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        bail!("no answer from {url}\n{}", logs.filter_map(|log| fs::read_to_string(log).ok()).collect::<String>())
+    }
+}
+
+impl Stage {
+    /// Makes the certificate and starts the origin.
+    pub(crate) fn set(program: &Path, tools: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("adit-bench-").tempdir()?;
+        certificate(folder.path())?;
+        let www = folder.path().join("www");
+        fs::create_dir(&www)?;
+        for (name, size) in FILES {
+            fs::write(www.join(name), vec![b'x'; size])?;
+        }
+        let port = free_port()?;
+        let headers: String = ORIGIN_HEADERS.iter().map(|(name, value)| format!("add_header {name} '{value}'; ")).collect();
+        let server = format!("server {{ listen 127.0.0.1:{port}; root {}; {headers} }}", www.display());
+        let origin = nginx(folder.path(), "origin", 1, &server)?;
+        Ok(Self { folder, program: program.to_owned(), tools: tools.to_owned(), origin: port, _origin: origin })
+    }
+
+    /// nginx in front of the origin.
+    pub(crate) fn floor(&self) -> Result<Started> {
+        let folder = self.fresh("floor")?;
+        let (process, port) = self.front(&folder, self.origin)?;
+        Ok(Started { processes: vec![process], port, folder })
+    }
+
+    /// nginx in front of a rathole server, its client beside the origin.
+    pub(crate) fn rathole(&self, transport: &str) -> Result<Started> {
+        let folder = self.fresh(&format!("rathole-{transport}"))?;
+        let (control, visit) = (free_port()?, free_port()?);
+        let (server, client) = self.rathole_transport(transport)?;
+        let origin = self.origin;
+        let write = |name: &str, text: String| fs::write(folder.join(name), text);
+        write(
+            "server.toml",
+            format!(
+                "[server]\nbind_addr = \"127.0.0.1:{control}\"\ndefault_token = \"bench\"\n{server}\n[server.services.web]\nbind_addr = \"127.0.0.1:{visit}\"\n"
+            ),
+        )?;
+        write(
+            "client.toml",
+            format!(
+                "[client]\nremote_addr = \"127.0.0.1:{control}\"\ndefault_token = \"bench\"\n{client}\n[client.services.web]\nlocal_addr = \"127.0.0.1:{origin}\"\n"
+            ),
+        )?;
+        let run = |role: &str| {
+            let mut command = Command::new(peers::rathole(&self.tools));
+            command.arg(format!("--{role}")).arg(folder.join(format!("{role}.toml")));
+            Process::start(&format!("rathole {role}"), &mut command, &folder.join(format!("{role}.log")))
+        };
+        let (server, client) = (run("server")?, run("client")?);
+        let (front, port) = self.front(&folder, visit)?;
+        Ok(Started { processes: vec![front, server, client], port, folder })
+    }
+
+    fn rathole_transport(&self, transport: &str) -> Result<(String, String)> {
+        if transport == "tls" {
+            let at = self.folder.path();
+            let server = format!(
+                "[server.transport]\ntype = \"tls\"\n[server.transport.tls]\npkcs12 = \"{}\"\npkcs12_password = \"bench\"\n",
+                at.join("pair.p12").display()
+            );
+            let client = format!(
+                "[client.transport]\ntype = \"tls\"\n[client.transport.tls]\ntrusted_root = \"{}\"\nhostname = \"localhost\"\n",
+                at.join("cert.pem").display()
+            );
+            return Ok((server, client));
+        }
+        let keys = Command::new(peers::rathole(&self.tools)).arg("--genkey").output()?;
+        let keys = String::from_utf8_lossy(&keys.stdout).into_owned();
+        let lines: Vec<&str> = keys.lines().map(str::trim).collect();
+        let after = |label: &str| {
+            let at = lines.iter().position(|line| line.starts_with(label)).context("rathole's keys")?;
+            lines.get(at + 1).copied().context("rathole's keys")
+        };
+        let server = format!(
+            "[server.transport]\ntype = \"noise\"\n[server.transport.noise]\nlocal_private_key = \"{}\"\n",
+            after("Private Key")?
+        );
+        let client = format!(
+            "[client.transport]\ntype = \"noise\"\n[client.transport.noise]\nremote_public_key = \"{}\"\n",
+            after("Public Key")?
+        );
+        Ok((server, client))
+    }
+
+    /// Our edge and our connector.
+    pub(crate) fn adit(&self, protocol: &str) -> Result<Started> {
+        let folder = self.fresh(&format!("adit-{protocol}"))?;
+        let (edge, port) = self.edge(&folder, protocol, &EDGES[..1])?;
+        let mut command = Command::new(&self.program);
+        command.arg("connect").arg("--config").arg(folder.join("config.yml"));
+        let connector = Process::start("connector", &mut command, &folder.join("connector.log"))?;
+        Ok(Started { processes: vec![edge, connector], port, folder })
+    }
+
+    /// Our edge and the real program, with its four connections.
+    pub(crate) fn cloudflared(&self) -> Result<Started> {
+        let folder = self.fresh("cloudflared")?;
+        let (edge, port) = self.edge(&folder, "quic", &EDGES)?;
+        let mut command = Command::new(peers::cloudflared().context("CLOUDFLARED_BIN is not set")?);
+        command.args(["tunnel", "--no-autoupdate", "--config"]).arg(folder.join("config.yml")).arg("run");
+        let connector = Process::start("cloudflared", &mut command, &folder.join("cloudflared.log"))?;
+        Ok(Started { processes: vec![edge, connector], port, folder })
+    }
+
+    /// Our edge with one tunnel, and a `config.yml` for whoever connects.
+    fn edge(&self, folder: &Path, protocol: &str, addresses: &[&str]) -> Result<(Process, u16)> {
+        let (port, tunnel, admin) = (free_port()?, free_port()?, free_port()?);
+        let edges = addresses.iter().map(|address| format!("'{address}:{tunnel}'")).collect::<Vec<_>>().join(", ");
+        let pair = self.folder.path();
+        let text = format!(
+            "domain: localhost\nlisten: {{ https: '127.0.0.1:{port}', http: off, tunnel: [{edges}], admin: '127.0.0.1:{admin}' }}\naccess-log: access.log\ncertificates: [{{ cert: {}, key: {} }}]\n",
+            pair.join("cert.pem").display(),
+            pair.join("key.pem").display(),
+        );
+        let config = folder.join("edge.yml");
+        fs::write(&config, text)?;
+        let created = Command::new(&self.program)
+            .args(["tunnel", "create", "bench", "--hostname", "localhost", "--config"])
+            .arg(&config)
+            .arg("--credentials-file")
+            .arg(folder.join("bench.json"))
+            .output()?;
+        ensure!(created.status.success(), "tunnel create: {}", String::from_utf8_lossy(&created.stderr));
+        let id = tunnel_id(&folder.join("bench.json"))?;
+        let text = format!(
+            "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
+            folder.join("bench.json").display(),
+            folder.join("data/tunnel-ca.pem").display(),
+            self.origin
+        );
+        fs::write(folder.join("config.yml"), text)?;
+        let mut command = Command::new(&self.program);
+        command.args(["edge", "run", "--config"]).arg(&config);
+        let edge = Process::start("edge", &mut command, &folder.join("edge.log"))?;
+        await_port(tunnel)?;
+        Ok((edge, port))
+    }
+
+    /// nginx with TLS before a port of this machine.
+    fn front(&self, folder: &Path, upstream: u16) -> Result<(Process, u16)> {
+        let port = free_port()?;
+        let pair = self.folder.path();
+        let server = format!(
+            "upstream next {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000; }}
+server {{ listen 127.0.0.1:{port} ssl; server_name localhost; ssl_certificate {}; ssl_certificate_key {};
+location / {{ proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;
+proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Real-IP $remote_addr;
+proxy_max_temp_file_size 0; }} }}",
+            pair.join("cert.pem").display(),
+            pair.join("key.pem").display(),
+        );
+        Ok((nginx(folder, "nginx", 2, &server)?, port))
+    }
+
+    fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.path().join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        Ok(folder)
+    }
+}
+
+fn nginx(folder: &Path, name: &str, workers: u8, servers: &str) -> Result<Process> {
+    let at = folder.display();
+    let paths: String =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{name}-{kind}; ")).collect();
+    let text = format!(
+        "daemon off; user root; pid {at}/{name}.pid; error_log {at}/{name}.err; worker_processes {workers};
+events {{ worker_connections 4096; }}
+http {{ access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000; {paths} {servers} }}\n"
+    );
+    let config = folder.join(format!("{name}.conf"));
+    fs::write(&config, text)?;
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.arg("-c").arg(&config).arg("-p").arg(folder).arg("-e").arg(folder.join(format!("{name}.err")));
+    Process::start(name, &mut command, &folder.join(format!("{name}.log")))
+}
+
+/// One certificate for all: P-256, as certificate authorities give.
+fn certificate(folder: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    fs::write(folder.join("cert.pem"), made.cert.pem())?;
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
+    let packed = Command::new("openssl")
+        .args(["pkcs12", "-export", "-passout", "pass:bench", "-in", "cert.pem", "-inkey", "key.pem", "-out", "pair.p12"])
+        .current_dir(folder)
+        .output()?;
+    ensure!(packed.status.success(), "openssl: {}", String::from_utf8_lossy(&packed.stderr));
+    Ok(())
+}
+
+fn tunnel_id(credentials: &Path) -> Result<String> {
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(credentials)?)?;
+    json.get("TunnelID").and_then(serde_json::Value::as_str).map(ToOwned::to_owned).context("no TunnelID")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn await_port(port: u16) -> Result<()> {
+    let began = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        ensure!(began.elapsed() < START_MAX, "nobody listens on port {port}");
+        let _later = Command::new("sleep").arg("0.05").status()?;
+    }
+    Ok(())
+}
