@@ -6,6 +6,8 @@
 
 pub mod session;
 
+pub mod remote;
+
 mod dialler;
 
 mod serve;

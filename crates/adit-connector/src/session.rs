@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::Connector;
 use crate::dialler::Dialler;
+use crate::remote::Remote;
 pub use crate::dialler::Transport;
 use crate::rescue::chain;
 use crate::serve::{Load, Place};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Version that the edge is told.
     pub version: String,
+    /// Who takes configurations that the edge pushes.
+    pub remote: Arc<Remote>,
 }
 
 /// What the sessions of one connector share.
@@ -188,7 +191,7 @@ impl Session {
 
     fn registration(&self, attempts: u8) -> RegisterRequest {
         let credentials = &self.shared.settings.credentials;
-        let known = [features::SERIALIZED_HEADERS, features::QUIC_EOF];
+        let known = [features::ALLOW_REMOTE_CONFIG, features::SERIALIZED_HEADERS, features::QUIC_EOF];
         let features = known.into_iter().chain(Extensions::ALL.names()).map(str::to_owned).collect();
         RegisterRequest {
             auth: TunnelAuth {
@@ -216,6 +219,8 @@ impl Session {
     async fn serve(&self, mut link: Link) -> Ended {
         let (details, protocol) = (link.details().clone(), link.protocol());
         tracing::info!(connIndex = self.index, connection = %details.uuid, location = details.location, %protocol, "registered tunnel connection");
+        let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
+        link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
         let _registered = Registered::new(&self.shared.connector, self.index, &details.location);
         let telling = tokio::task::spawn_local(tell(link.control(), self.shared.configuration.clone()));
         let load = Load::default();

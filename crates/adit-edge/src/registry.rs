@@ -137,7 +137,8 @@ impl Registry {
         state.sessions.push(session);
         self.publish(&mut state);
         drop(state);
-        if let Some(replaced) = replaced {
+        // One that drains has said goodbye already: its last requests may finish.
+        if let Some(replaced) = replaced.filter(|replaced| !replaced.connection.is_draining()) {
             replaced.connection.close("replaced by a newer connection of the same connector");
         }
         Ok(())

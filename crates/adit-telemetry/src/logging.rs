@@ -5,6 +5,10 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
 
+mod lines;
+
+use lines::Lines;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -40,7 +44,7 @@ pub fn init(format: Format, level: &str) -> Result<(), BadLevel> {
         .with_timer(UtcTime::rfc_3339())
         .with_target(false);
     // A second initialisation, as in tests, is no error.
-    drop(if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() });
+    drop(if json { builder.event_format(Lines).try_init() } else { builder.try_init() });
     Ok(())
 }
 

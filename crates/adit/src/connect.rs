@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_config::connector::{ConnectorFile, Protocol as FileProtocol};
+use adit_config::connector::{ConnectorFile, Protocol as FileProtocol, remote};
+use adit_connector::remote::Remote;
 use adit_connector::session::{Sessions, Settings, Transport};
 use adit_connector::{Connector, endpoints};
 use adit_control::watch::{Watch, watch};
@@ -15,6 +16,7 @@ use adit_lifecycle::workers::{Workers, default_count};
 use adit_telemetry::metrics::ConnectorMetrics;
 use adit_tunnel::Protocol;
 use adit_tunnel::tls::ConnectorTls;
+use adit_wire::configuration::Configuration;
 use adit_wire::credentials::Credentials;
 use adit_wire::token;
 use rustls::RootCertStore;
@@ -176,6 +178,7 @@ fn settings(args: &ConnectArgs, file: &ConnectorFile) -> Result<Settings, Failur
         bind: file.edge_bind_address,
         grace: file.grace_period.unwrap_or(GRACE),
         version: format!("adit {VERSION}"),
+        remote: Remote::new(Box::new(pushed)),
     })
 }
 
@@ -247,6 +250,14 @@ fn supported(ingress: &adit_policy::ingress::Ingress) -> Result<(), Failure> {
         Some(rule) => Err(Failure::input(format!("service `{}` is not supported yet", rule.service))),
         None => Ok(()),
     }
+}
+
+/// Rules from a configuration that the edge pushed.
+fn pushed(json: &[u8]) -> Result<adit_policy::ingress::Ingress, String> {
+    let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
+    let (ingress, _) = remote::ingress(&configuration)?;
+    supported(&ingress).map_err(|failure| failure.to_string())?;
+    Ok(ingress)
 }
 
 fn start_metrics(address: Option<&str>, connector: &Arc<Connector>) -> Result<Option<Local>, Failure> {
