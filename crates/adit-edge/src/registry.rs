@@ -168,6 +168,13 @@ impl Registry {
         self.publish(&mut state);
     }
 
+    /// Closes every connection. Connectors dial again, or another edge.
+    pub fn close_all(&self, reason: &str) {
+        for session in self.sessions() {
+            session.connection.close(reason);
+        }
+    }
+
     /// All live connections, in order of arrival.
     #[must_use]
     pub fn sessions(&self) -> Vec<Arc<Session>> {

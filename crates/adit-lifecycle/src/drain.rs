@@ -1,31 +1,33 @@
 //! Draining has three roles: who triggers it, who watches for it, and who holds it up while work is in flight.
 
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 /// Starts the drain and waits for its end.
 #[derive(Debug)]
 pub struct DrainTrigger {
     start: watch::Sender<bool>,
-    finished: mpsc::Receiver<()>,
+    blockers: Arc<watch::Sender<usize>>,
 }
 
-/// Sees the drain begin, and makes blockers.
+/// Sees the drain begin, and makes blockers. Watching alone holds nothing up.
 #[derive(Clone, Debug)]
 pub struct DrainWatcher {
     started: watch::Receiver<bool>,
-    blocker: mpsc::Sender<()>,
+    blockers: Arc<watch::Sender<usize>>,
 }
 
 /// Holds the drain up for as long as it lives.
-#[derive(Clone, Debug)]
-pub struct DrainBlocker(#[expect(dead_code, reason = "held for its drop")] mpsc::Sender<()>);
+#[derive(Debug)]
+pub struct DrainBlocker(Arc<watch::Sender<usize>>);
 
 /// A drain and its first watcher.
 #[must_use]
 pub fn channel() -> (DrainTrigger, DrainWatcher) {
     let (start, started) = watch::channel(false);
-    let (blocker, finished) = mpsc::channel(1);
-    (DrainTrigger { start, finished }, DrainWatcher { started, blocker })
+    let blockers = Arc::new(watch::Sender::new(0));
+    (DrainTrigger { start, blockers: blockers.clone() }, DrainWatcher { started, blockers })
 }
 
 impl DrainTrigger {
@@ -34,19 +36,20 @@ impl DrainTrigger {
         self.start.send_replace(true);
     }
 
-    /// Resolves when the last watcher and blocker is gone.
-    pub async fn finished(&mut self) {
-        // Nothing is ever sent: the channel only closes.
-        while self.finished.recv().await.is_some() {}
+    /// Resolves when no blocker is left.
+    pub async fn finished(&self) {
+        // The sender is ours, so the channel does not close.
+        drop(self.blockers.subscribe().wait_for(|count| *count == 0).await);
     }
 }
 
 impl DrainWatcher {
-    /// Resolves when the drain begins, or its trigger is gone.
+    /// Resolves when the drain begins. Without its trigger it never does.
     pub async fn draining(&self) {
         let mut started = self.started.clone();
-        // A trigger that is gone cannot start; the process ends then anyway.
-        drop(started.wait_for(|started| *started).await);
+        if started.wait_for(|started| *started).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether the drain has begun.
@@ -58,7 +61,14 @@ impl DrainWatcher {
     /// Holds the drain up until the blocker is dropped.
     #[must_use]
     pub fn block(&self) -> DrainBlocker {
-        DrainBlocker(self.blocker.clone())
+        self.blockers.send_modify(|count| *count += 1);
+        DrainBlocker(self.blockers.clone())
+    }
+}
+
+impl Drop for DrainBlocker {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -68,15 +78,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_ends_with_its_last_blocker() {
-        let (mut trigger, watcher) = channel();
-        let blocker = watcher.block();
+        let (trigger, watcher) = channel();
+        let (first, second) = (watcher.block(), watcher.block());
         assert!(!watcher.is_draining());
         trigger.start();
         watcher.draining().await;
-        drop(watcher);
         let mut finished = std::pin::pin!(trigger.finished());
+        drop(first);
         assert!(futures_util::poll!(finished.as_mut()).is_pending());
-        drop(blocker);
+        drop(second);
         finished.await;
+    }
+
+    #[tokio::test]
+    async fn watching_holds_nothing_up() {
+        let (trigger, _watcher) = channel();
+        trigger.start();
+        trigger.finished().await;
     }
 }

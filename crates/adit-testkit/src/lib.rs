@@ -1,1 +1,18 @@
-//! Edges, connectors, origins and clients for tests.
+//! Edges, connectors, origins and visitors for tests, as real processes and real sockets.
+//!
+//! A test reads as a sentence: a home with an origin, an edge, a connector in some way, a visitor who asks.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends with a panic")]
+
+pub mod connector;
+pub mod edge;
+pub mod home;
+pub mod origin;
+pub mod program;
+pub mod visitor;
+
+pub use connector::{Connector, Way};
+pub use edge::Edge;
+pub use home::Home;
+pub use origin::Origin;
+pub use program::{Ended, Program};
+pub use visitor::{Answer, Visitor};

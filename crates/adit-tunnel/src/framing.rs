@@ -139,16 +139,62 @@ impl AsyncRead for H2Reader {
     }
 }
 
-/// Writes a byte stream as DATA frames. Shutting down sends END_STREAM.
+/// The sending half of an HTTP/2 stream that is reset when it is dropped before its end, for the same reason. (The
+/// library resets only when the receiving half is gone too.) As a byte stream, shutting down is the end.
 #[derive(Debug)]
-pub(crate) struct H2Writer(pub(crate) SendStream<Bytes>);
+pub(crate) struct H2Writer {
+    send: SendStream<Bytes>,
+    ended: bool,
+}
+
+impl H2Writer {
+    /// `ended` says that the head was the end.
+    pub(crate) fn new(send: SendStream<Bytes>, ended: bool) -> Self {
+        Self { send, ended }
+    }
+
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
+        send_h2(&mut self.send, data).await
+    }
+
+    /// Ends the stream well. It may be gone already: then nobody waits for the end.
+    pub(crate) fn finish(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            drop(self.send.send_data(Bytes::new(), true));
+        }
+    }
+
+    pub(crate) fn trailers(&mut self, trailers: HeaderMap) -> Result<(), StreamError> {
+        self.ended = true;
+        Ok(self.send.send_trailers(trailers)?)
+    }
+
+    /// Says that the message broke off at its source.
+    pub(crate) fn abort(&mut self) {
+        self.ended = true;
+        self.send.send_reset(h2::Reason::INTERNAL_ERROR);
+    }
+
+    /// Resolves when the peer resets the stream.
+    pub(crate) async fn stopped(&mut self) {
+        drop(poll_fn(|cx| self.send.poll_reset(cx)).await);
+    }
+}
+
+impl Drop for H2Writer {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.send.send_reset(h2::Reason::CANCEL);
+        }
+    }
+}
 
 impl AsyncWrite for H2Writer {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.reserve_capacity(data.len().min(BODY_READ));
-        let room = ready!(poll_room(&mut self.0, cx)).map_err(io::Error::other)?;
+        self.send.reserve_capacity(data.len().min(BODY_READ));
+        let room = ready!(poll_room(&mut self.send, cx)).map_err(io::Error::other)?;
         let part = data.get(..room).unwrap_or(data);
-        self.0.send_data(Bytes::copy_from_slice(part), false).map_err(io::Error::other)?;
+        self.send.send_data(Bytes::copy_from_slice(part), false).map_err(io::Error::other)?;
         Poll::Ready(Ok(part.len()))
     }
 
@@ -157,8 +203,7 @@ impl AsyncWrite for H2Writer {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Fails only when the stream has ended already.
-        drop(self.0.send_data(Bytes::new(), true));
+        self.finish();
         Poll::Ready(Ok(()))
     }
 }
@@ -221,8 +266,11 @@ impl QuicBody {
             return self.poll_bytes(room, cx).map_ok(Piece::Data);
         }
         loop {
-            if let Some(piece) = self.decoded()? {
-                return Poll::Ready(Some(Ok(piece)));
+            match self.decoded()? {
+                // The mark of a complete body without trailers; the end of the stream follows.
+                Some(Piece::Trailers(none)) if none.is_empty() => {}
+                Some(piece) => return Poll::Ready(Some(Ok(piece))),
+                None => {}
             }
             match ready!(self.poll_bytes(BODY_READ, cx)) {
                 Some(Ok(bytes)) => self.feed(bytes),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// A silent peer is given up after this. Both ends of cloudflared's protocol use 5 s.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent peer is given up after this. cloudflared uses 5 s; the clock starts anew with the first probe that gets no
+/// answer, so 4 s and [`KEEP_ALIVE`] make 5.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Pause between keep-alive probes: four of them fit into [`IDLE_TIMEOUT`], so one lost packet costs nothing.
+/// Pause between keep-alive probes: three of them fit into [`IDLE_TIMEOUT`], so one lost packet costs nothing.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// A connection that was silent for this long, although it was probed, is suspect: new requests avoid it and

@@ -29,6 +29,9 @@ use crate::VERSION;
 use crate::failure::Failure;
 use crate::local::{self, Local};
 
+/// Time for the last packets to connectors, so that they need not find out by silence.
+const GOODBYE: Duration = Duration::from_millis(50);
+
 /// A running edge. Dropping it cuts everything; [`stop`](Running::stop) drains.
 #[derive(Debug)]
 pub struct Running {
@@ -85,6 +88,8 @@ impl Running {
         if tokio::time::timeout(grace, self.drain.finished()).await.is_err() {
             tracing::warn!("grace period is over; cutting the requests that are left");
         }
+        self.edge.registry.close_all("the edge is going away");
+        tokio::time::sleep(GOODBYE).await;
         self.workers = None;
     }
 }
@@ -222,17 +227,11 @@ fn serve(
             if let Some(table) = table {
                 table.serve(worker.index, watcher.clone()).await;
             }
-            // Tasks of running requests live on this worker until they are done.
-            linger(watcher).await;
+            // Tasks of running requests live on this worker until they are done; the process's end cuts what is left.
+            std::future::pending::<()>().await;
         }
     });
     Ok((trigger, workers.map_err(Failure::broke)?))
-}
-
-/// Keeps the worker's tasks alive after its listeners have closed. The process's end cuts what is left.
-async fn linger(watcher: drain::DrainWatcher) {
-    drop(watcher);
-    std::future::pending::<()>().await;
 }
 
 fn start_admin(

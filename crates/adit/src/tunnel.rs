@@ -159,18 +159,22 @@ fn words(value: &serde_json::Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect()
 }
 
-/// The running edge's word, or what the files say.
+/// What the files say, with what the running edge knows of it. The flag says whether one runs.
 fn state(config: &Path) -> Result<(serde_json::Value, bool), Failure> {
     let tunnels = open(config)?;
-    if let Some(state) = tunnels.edge().listen.admin.and_then(ask) {
-        return Ok((state, true));
-    }
+    let running = tunnels.edge().listen.admin.and_then(ask);
     let snapshot = tunnels.snapshot().map_err(failed)?;
+    let known = |id: &str| {
+        let list = running.as_ref()?.get("tunnels")?.as_array()?;
+        list.iter().find(|tunnel| tunnel["id"] == id).cloned()
+    };
     let tunnel = |tunnel: &adit_policy::snapshot::Tunnel| {
         let hostnames: Vec<_> = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
-        serde_json::json!({ "name": tunnel.name, "id": tunnel.id.to_string(), "hostnames": hostnames })
+        let id = tunnel.id.to_string();
+        known(&id).unwrap_or_else(|| serde_json::json!({ "name": tunnel.name, "id": id, "hostnames": hostnames }))
     };
-    Ok((serde_json::json!({ "tunnels": snapshot.tunnels().iter().map(tunnel).collect::<Vec<_>>() }), false))
+    let tunnels: Vec<_> = snapshot.tunnels().iter().map(tunnel).collect();
+    Ok((serde_json::json!({ "tunnels": tunnels }), running.is_some()))
 }
 
 /// Asks a running edge. `None` when none answers.

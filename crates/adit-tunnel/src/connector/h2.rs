@@ -98,7 +98,7 @@ impl Transport {
                 continue;
             }
             let send = inbound.respond.send_response(Response::new(()), false)?;
-            return Ok((H2Reader::new(inbound.request.into_body()), H2Writer(send)));
+            return Ok((H2Reader::new(inbound.request.into_body()), H2Writer::new(send, false)));
         }
     }
 

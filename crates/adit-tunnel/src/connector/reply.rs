@@ -13,7 +13,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::StreamError;
-use crate::framing::{H2Writer, QuicWriter, header_map, send_h2};
+use crate::framing::{H2Writer, QuicWriter, header_map};
 use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
 
 /// Our own field on HTTP/2: why the origin could not be reached. cloudflared says nothing there.
@@ -153,12 +153,11 @@ async fn head_h2(
     // cloudflared answers an accepted WebSocket with 200: HTTP/2 has no 101.
     *response.status_mut() = if status == 101 { StatusCode::OK } else { status_code(status)? };
     *response.headers_mut() = outer(fields)?;
-    let mut body = H2Writer(send.send_response(response, end && first.is_empty())?);
-    if !first.is_empty() {
-        send_h2(&mut body.0, first).await?;
-        if end {
-            body.0.send_data(Bytes::new(), true)?;
-        }
+    let ended = end && first.is_empty();
+    let mut body = H2Writer::new(send.send_response(response, ended)?, ended);
+    body.data(first).await?;
+    if end {
+        body.finish();
     }
     Ok(ReplyBody(Body::H2(body)))
 }
@@ -219,7 +218,7 @@ impl ReplyBody {
                 send.write(&frame::encode_data_header(data.len())).await?;
                 send.chunk(data).await
             }
-            Body::H2(send) => send_h2(&mut send.0, data).await,
+            Body::H2(send) => send.data(data).await,
         }
     }
 
@@ -240,7 +239,7 @@ impl ReplyBody {
                 send.finish();
                 Ok(())
             }
-            Body::H2(send) => Ok(send.0.send_trailers(header_map(fields)?)?),
+            Body::H2(send) => send.trailers(header_map(fields)?),
         }
     }
 
@@ -258,8 +257,7 @@ impl ReplyBody {
                 Ok(())
             }
             Body::H2(mut send) => {
-                // After an inline end there is nothing left to send.
-                drop(send.0.send_data(Bytes::new(), true));
+                send.finish();
                 Ok(())
             }
         }
@@ -268,7 +266,7 @@ impl ReplyBody {
     /// Breaks the body off: the edge aborts the visitor's response.
     pub fn abort(self) {
         if let Body::H2(mut send) = self.0 {
-            send.0.send_reset(h2::Reason::INTERNAL_ERROR);
+            send.abort();
         }
     }
 
@@ -276,7 +274,7 @@ impl ReplyBody {
     pub async fn cancelled(&mut self) {
         match &mut self.0 {
             Body::Quic { send, .. } => send.stopped().await,
-            Body::H2(send) => drop(poll_fn(|cx| send.0.poll_reset(cx)).await),
+            Body::H2(send) => send.stopped().await,
         }
     }
 }

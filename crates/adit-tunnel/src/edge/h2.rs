@@ -135,7 +135,7 @@ impl Sender {
         request.headers_mut().insert(names::UPGRADE_HEADER, value);
         let mut send = self.send.clone().ready().await?;
         let (response, body) = send.send_request(request, false)?;
-        Ok((response, H2Writer(body)))
+        Ok((response, H2Writer::new(body, false)))
     }
 
     /// One request whose body is the new configuration.
@@ -172,7 +172,7 @@ impl Sender {
         };
         let ends = body.is_none() && head.kind != StreamKind::WebSocket;
         let (response, stream) = send.send_request(request, ends).map_err(|_| SendError::NotSent)?;
-        let sink = UploadSink::H2(H2Writer(stream));
+        let sink = UploadSink::H2(H2Writer::new(stream, ends));
         let (response, upload) = match body.take() {
             Some(body) => with_body(body, sink, response, &guard).await?,
             None if ends => (answer(response, &guard).await?, Upload::Done),

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 
-use crate::framing::{H2Writer, QuicWriter, send_h2};
+use crate::framing::{H2Writer, QuicWriter};
 use crate::{SendError, StreamError};
 
 /// Where a request body goes.
@@ -23,7 +23,7 @@ impl UploadSink {
     async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
         match self {
             Self::Quic { send, framed } => write_quic(send, *framed, data).await,
-            Self::H2(send) => send_h2(&mut send.0, data).await,
+            Self::H2(send) => send.data(data).await,
         }
     }
 
@@ -36,7 +36,7 @@ impl UploadSink {
             }
             // Nothing can carry them: cloudflared's QUIC has no trailers.
             Self::Quic { .. } => Ok(()),
-            Self::H2(send) => Ok(send.0.send_trailers(trailers)?),
+            Self::H2(send) => send.trailers(trailers),
         }
     }
 
@@ -52,8 +52,7 @@ impl UploadSink {
                     send.finish();
                 }
             }
-            Self::H2(send) if !ended => drop(send.0.send_data(Bytes::new(), true)),
-            Self::H2(_) => {}
+            Self::H2(send) => send.finish(),
         }
     }
 }

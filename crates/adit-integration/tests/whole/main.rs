@@ -1,0 +1,12 @@
+//! Edge, connector, origin and visitor together, as users run them.
+//!
+//! Each test goes through every way to connect: our connector over both transports, and the real cloudflared over both
+//! when `CLOUDFLARED_BIN` names it.
+
+mod failover;
+mod forwarding;
+mod hosts;
+mod program;
+mod refusals;
+mod streaming;
+mod websocket;
