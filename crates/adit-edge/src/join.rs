@@ -10,6 +10,7 @@ use adit_policy::ingress::Claims;
 use adit_policy::snapshot::TunnelId;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::control::server::Registrar;
+use adit_tunnel::Protocol;
 use adit_tunnel::edge::{Accepted, Connection};
 use adit_wire::configuration::Configuration;
 use adit_wire::features::Extensions;
@@ -154,18 +155,30 @@ impl Join {
     }
 }
 
-impl Registrar for Join {
-    fn register(&self, request: RegisterRequest) -> Result<ConnectionDetails, RegisterError> {
+impl Join {
+    fn take(&self, request: &RegisterRequest, offered: Extensions) -> Result<ConnectionDetails, RegisterError> {
         if self.state.borrow().session.is_some() {
             return Err(self.refuse("registered_twice", "Unauthorized: this connection is registered already".to_owned()));
         }
-        let session = self.decide(&request)?;
+        let session = self.decide(request)?;
         self.edge
             .registry
             .join(session.clone())
             .map_err(|error| self.refuse("too_many_connections", format!("Unauthorized: {error}")))?;
+        Ok(self.welcome(session, offered))
+    }
+}
+
+impl Registrar for Join {
+    fn register(&self, request: RegisterRequest) -> Result<ConnectionDetails, RegisterError> {
         let features = request.options.client.features.iter().map(String::as_str);
-        Ok(self.welcome(session, Extensions::from_features(features)))
+        let offered = Extensions::from_features(features);
+        self.take(&request, offered).inspect_err(|refusal| {
+            // cloudflared does not log a refusal that it gets over QUIC. It does log why a connection was closed.
+            if offered == Extensions::default() && self.connection.protocol() == Protocol::Quic {
+                self.connection.close(&refusal.cause);
+            }
+        })
     }
 
     fn local_configuration(&self, json: &[u8]) -> Result<(), String> {
