@@ -90,7 +90,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 }
 
 fn build(root: &Path) -> Result<PathBuf> {
-    let built = Command::new(env!("CARGO")).args(["build", "--release", "-p", "adit"]).current_dir(root).status()?;
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--release", "-p", "adit"]).current_dir(root).status()?;
     ensure!(built.success(), "the release build failed");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     Ok(target.join("release/adit"))

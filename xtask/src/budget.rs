@@ -67,7 +67,8 @@ struct Functions(Vec<(String, usize)>);
 impl Functions {
     fn add(&mut self, name: &syn::Ident, body: &syn::Block) {
         let line = |span: Span| span.start().line;
-        let lines = line(body.brace_token.span.close()).saturating_sub(line(body.brace_token.span.open()) + 1);
+        let lines =
+            line(body.brace_token.span.close()).saturating_sub(line(body.brace_token.span.open()) + 1);
         self.0.push((name.to_string(), lines));
     }
 }

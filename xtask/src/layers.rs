@@ -112,7 +112,8 @@ fn imports(root: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let mut imports = BTreeMap::new();
     for package in metadata.get("packages").and_then(Value::as_array).into_iter().flatten() {
         let list = package.get("dependencies").and_then(Value::as_array);
-        let ships = list.into_iter().flatten().filter(|dependency| dependency.get("kind").is_none_or(Value::is_null));
+        let ships =
+            list.into_iter().flatten().filter(|dependency| dependency.get("kind").is_none_or(Value::is_null));
         imports.insert(name(package), ships.map(name).collect());
     }
     Ok(imports)

@@ -12,7 +12,11 @@ use crate::serve::Answer;
 const EVENTS: u32 = 10;
 
 /// Answers a request.
-pub(crate) async fn answer(request: &StreamRequest, body: RequestBody, answer: &mut Answer) -> Result<(), Problem> {
+pub(crate) async fn answer(
+    request: &StreamRequest,
+    body: RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
     if request.kind != StreamKind::Http {
         return Err(Problem::Unsupported("hello_world".to_owned()));
     }
@@ -38,12 +42,9 @@ async fn echo(request: &StreamRequest, mut body: RequestBody, answer: &mut Answe
     let kind = request.fields.get("content-type").unwrap_or(b"application/octet-stream");
     let fields = Fields::from_pairs([(&b"Content-Type"[..], kind)].into_iter());
     let mut reply = answer.begin(200)?.head(200, &fields, Bytes::new(), false).await?;
-    while request.has_body {
-        match body.next().await {
-            Some(Ok(Chunk::Data(data))) => reply.data(data).await?,
-            Some(Ok(Chunk::Trailers(_))) => {}
-            Some(Err(error)) => return Err(error.into()),
-            None => break,
+    while let Some(chunk) = body.next().await {
+        if let Chunk::Data(data) = chunk? {
+            reply.data(data).await?;
         }
     }
     Ok(reply.finish().await?)
@@ -71,7 +72,9 @@ fn page(request: &StreamRequest) -> String {
         rows += &format!("<tr><th>{name}<td>{value}\n");
     }
     let (method, host, target) = (escape(&request.method), escape(&request.host), escape(&request.target));
-    format!("{HEAD}<h1>It works.</h1><p>This page was asked for at <b>{host}</b>, went through the edge and the tunnel, and was answered by the connector's built-in origin.</p><p><code>{method} {target}</code></p><table>{rows}</table></main>\n")
+    format!(
+        "{HEAD}<h1>It works.</h1><p>This page was asked for at <b>{host}</b>, went through the edge and the tunnel, and was answered by the connector's built-in origin.</p><p><code>{method} {target}</code></p><table>{rows}</table></main>\n"
+    )
 }
 
 /// Text of a visitor inside of HTML.

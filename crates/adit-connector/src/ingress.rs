@@ -19,7 +19,8 @@ pub(crate) struct Rules {
 
 impl Rules {
     fn new(ingress: Arc<Ingress>) -> Self {
-        let origins = ingress.rules.iter().map(|rule| Rc::new(Origin::new(&rule.service, &rule.origin))).collect();
+        let origins =
+            ingress.rules.iter().map(|rule| Rc::new(Origin::new(&rule.service, &rule.origin))).collect();
         Self { ingress, origins }
     }
 
@@ -28,7 +29,8 @@ impl Rules {
     /// # Errors
     /// [`Problem::Malformed`] for text that is none, [`Problem::NoRule`] when nothing matches.
     pub(crate) fn find(&self, request: &StreamRequest) -> Result<(usize, Rc<Origin>), Problem> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Problem::Malformed("host or path is no text"));
+        let text =
+            |bytes| std::str::from_utf8(bytes).map_err(|_| Problem::Malformed("host or path is no text"));
         let (host, target) = (text(&request.host)?, text(&request.target)?);
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let (index, _) = self.ingress.find(without_port(host), path).ok_or(Problem::NoRule)?;

@@ -42,7 +42,11 @@ impl Remote {
                 ConfigurationApplied { version, error: None }
             }
             Err(error) => {
-                tracing::error!(version, error, "configuration of the edge refused; the last good one stays in force");
+                tracing::error!(
+                    version,
+                    error,
+                    "configuration of the edge refused; the last good one stays in force"
+                );
                 ConfigurationApplied { version: *known, error: Some(error) }
             }
         }

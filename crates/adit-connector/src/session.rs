@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use crate::Connector;
 use crate::dialler::Dialler;
-use crate::remote::Remote;
 pub use crate::dialler::Transport;
+use crate::remote::Remote;
 use crate::rescue::chain;
 use crate::serve::{Load, Place};
 
@@ -70,7 +70,11 @@ pub struct Sessions {
 impl Sessions {
     /// Sessions that tell the edge this configuration, and each new one that is sent.
     #[must_use]
-    pub fn new(connector: Arc<Connector>, settings: Settings, configuration: watch::Receiver<Vec<u8>>) -> Arc<Self> {
+    pub fn new(
+        connector: Arc<Connector>,
+        settings: Settings,
+        configuration: watch::Receiver<Vec<u8>>,
+    ) -> Arc<Self> {
         let dialler = Dialler::new(settings.transport, settings.tls.clone(), settings.bind);
         Arc::new(Self { connector, settings, dialler, configuration })
     }
@@ -81,7 +85,8 @@ impl Sessions {
         let indices = (0..self.settings.connections).filter(|index| usize::from(*index) % workers == worker);
         let sessions: Vec<_> = indices
             .map(|index| {
-                let session = Session { shared: self.clone(), place: place.clone(), index, drain: drain.clone() };
+                let session =
+                    Session { shared: self.clone(), place: place.clone(), index, drain: drain.clone() };
                 tokio::task::spawn_local(session.run())
             })
             .collect();
@@ -136,7 +141,11 @@ impl Session {
                 Ended::Drained => return,
                 Ended::Moving => continue,
                 _ if self.drain.is_draining() => return,
-                error => tracing::warn!(connIndex = self.index, cause = chain(&error), "connection to the edge failed"),
+                error => tracing::warn!(
+                    connIndex = self.index,
+                    cause = chain(&error),
+                    "connection to the edge failed"
+                ),
             }
             attempts = attempts.saturating_add(1);
             self.shared.connector.metrics.reconnects.inc();

@@ -65,14 +65,18 @@ pub fn load(certificate: &Path, key: &Path, now: i64) -> Result<Loaded, Certific
         .collect::<Result<_, _>>()
         .map_err(|error| content(certificate, format!("not a PEM file: {error}")))?;
     let leaf = chain.first().ok_or_else(|| content(certificate, "no certificate in it".to_owned()))?;
-    let (_, parsed) =
-        X509Certificate::from_der(leaf).map_err(|error| content(certificate, format!("not a certificate: {error}")))?;
+    let (_, parsed) = X509Certificate::from_der(leaf)
+        .map_err(|error| content(certificate, format!("not a certificate: {error}")))?;
     let (names, not_after) = check(&parsed, now).map_err(|what| content(certificate, what))?;
     let private = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|_| content(key, "no private key in it".to_owned()))?;
-    let signing = any_supported_type(&private).map_err(|_| content(key, "a kind of key that is not supported".to_owned()))?;
+    let signing = any_supported_type(&private)
+        .map_err(|_| content(key, "a kind of key that is not supported".to_owned()))?;
     let certified = CertifiedKey::new(chain, signing);
-    certified.keys_match().map_err(|_| CertificateError::Mismatch { certificate: certificate.to_owned(), key: key.to_owned() })?;
+    certified.keys_match().map_err(|_| CertificateError::Mismatch {
+        certificate: certificate.to_owned(),
+        key: key.to_owned(),
+    })?;
     Ok(Loaded { names, key: Arc::new(certified), not_after })
 }
 
@@ -118,7 +122,8 @@ mod tests {
         fn new(from: i64, until: i64) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let pair = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(vec!["a.example".to_owned(), "*.b.example".to_owned()]).unwrap();
+            let mut params =
+                CertificateParams::new(vec!["a.example".to_owned(), "*.b.example".to_owned()]).unwrap();
             params.not_before = OffsetDateTime::now_utc() + Duration::days(from);
             params.not_after = OffsetDateTime::now_utc() + Duration::days(until);
             fs::write(folder.path().join("cert"), params.self_signed(&pair).unwrap().pem()).unwrap();
@@ -128,7 +133,8 @@ mod tests {
 
         fn load(&self) -> Result<Loaded, String> {
             let now = OffsetDateTime::now_utc().unix_timestamp();
-            load(&self.folder.path().join("cert"), &self.folder.path().join("key"), now).map_err(|error| error.to_string())
+            load(&self.folder.path().join("cert"), &self.folder.path().join("key"), now)
+                .map_err(|error| error.to_string())
         }
     }
 

@@ -31,7 +31,9 @@ pub enum TunnelsError {
     #[error("there is no tunnel `{0}`; `adit tunnel list` shows those that are there")]
     Unknown(String),
     /// There is one already.
-    #[error("there is a tunnel `{0}` already; `adit tunnel token {0}` shows its token, `adit tunnel rotate {0}` makes a new secret")]
+    #[error(
+        "there is a tunnel `{0}` already; `adit tunnel token {0}` shows its token, `adit tunnel rotate {0}` makes a new secret"
+    )]
     Exists(String),
     /// It stands in the operator's file, which commands do not change.
     #[error("tunnel `{0}` stands in {1}; change it there")]
@@ -96,7 +98,8 @@ impl Tunnels {
             hostnames,
         };
         // What cannot be read again must not be written.
-        StoredTunnel::parse(&tunnel.to_json()).map_err(|error| TunnelsError::Report(one(&self.edge, &error)))?;
+        StoredTunnel::parse(&tunnel.to_json())
+            .map_err(|error| TunnelsError::Report(one(&self.edge, &error)))?;
         self.stored.push(tunnel.clone());
         self.snapshot()?;
         self.write(&tunnel)?;
@@ -178,7 +181,8 @@ fn read_stored(data_dir: &Path) -> Result<Vec<StoredTunnel>, TunnelsError> {
         Err(source) => return Err(TunnelsError::File { path: folder, source }),
     };
     let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     paths.sort();
     let (mut stored, mut errors) = (Vec::new(), Vec::new());
     for path in paths {

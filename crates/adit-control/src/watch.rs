@@ -52,7 +52,8 @@ pub fn watch(paths: &[PathBuf], changed: impl Fn() + Send + 'static) -> notify::
             }
         }
     };
-    let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(run).map_err(notify::Error::io)?;
+    let thread =
+        std::thread::Builder::new().name("watch".to_owned()).spawn(run).map_err(notify::Error::io)?;
     Ok(Watch { _watcher: watcher, _thread: thread })
 }
 
@@ -60,7 +61,7 @@ fn folder_of(path: &Path) -> &Path {
     if path.is_dir() {
         return path;
     }
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 /// Waits for an event and the silence after it; `false` when the watch has ended.
@@ -83,7 +84,8 @@ fn fingerprint(paths: &[PathBuf]) -> u64 {
     for path in paths {
         match fs::read_dir(path) {
             Ok(entries) => {
-                let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+                let mut files: Vec<PathBuf> =
+                    entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
                 files.sort();
                 files.iter().for_each(|file| (file, fs::read(file).ok()).hash(&mut hasher));
             }
@@ -102,13 +104,13 @@ mod tests {
     fn a_swapped_link_is_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("v1"), "1").unwrap();
+        fs::write(path("v1"), "1").unwrap();
         symlink("v1", path("config.yml")).unwrap();
         let (sender, seen) = channel();
-        let _watch = watch(&[path("config.yml")], move || drop(sender.send(()))).unwrap();
-        std::fs::write(path("v2"), "2").unwrap();
+        let _watch = watch(&[path("config.yml")], move || assert!(sender.send(()).is_ok())).unwrap();
+        fs::write(path("v2"), "2").unwrap();
         symlink("v2", path("next")).unwrap();
-        std::fs::rename(path("next"), path("config.yml")).unwrap();
+        fs::rename(path("next"), path("config.yml")).unwrap();
         seen.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

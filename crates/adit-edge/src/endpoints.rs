@@ -39,13 +39,24 @@ fn tunnels(edge: &Edge) -> serde_json::Value {
     let view = edge.registry.view();
     let (sessions, refusals) = (edge.registry.sessions(), edge.registry.refusals());
     let tunnel = |tunnel: &adit_policy::snapshot::Tunnel| {
-        let connections: Vec<_> =
-            sessions.iter().filter(|session| session.tunnel == tunnel.id).map(|session| connection(session)).collect();
-        let mut serves: Vec<_> =
-            view.routes.routes().into_iter().filter(|route| route.tunnel == tunnel.id).map(|route| route.pattern.to_string()).collect();
+        let connections: Vec<_> = sessions
+            .iter()
+            .filter(|session| session.tunnel == tunnel.id)
+            .map(|session| connection(session))
+            .collect();
+        let mut serves: Vec<_> = view
+            .routes
+            .routes()
+            .into_iter()
+            .filter(|route| route.tunnel == tunnel.id)
+            .map(|route| route.pattern.to_string())
+            .collect();
         serves.sort_unstable();
-        let refused: Vec<_> =
-            refusals.iter().filter(|refusal| refusal.tunnel() == tunnel.id).map(ToString::to_string).collect();
+        let refused: Vec<_> = refusals
+            .iter()
+            .filter(|refusal| refusal.tunnel() == tunnel.id)
+            .map(ToString::to_string)
+            .collect();
         let granted: Vec<_> = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
         json!({
             "name": tunnel.name, "id": tunnel.id.to_string(), "hostnames": granted,

@@ -119,7 +119,9 @@ pub(crate) fn response(
     head.headers.remove(header::TE);
     head.headers.append(header::VIA, forwarded::via(Version::HTTP_11));
     record.answered(head.status);
-    let duplex = if head.status == StatusCode::SWITCHING_PROTOCOLS { body.into_duplex() } else {
+    let duplex = if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        body.into_duplex()
+    } else {
         return Response::from_parts(head, AnswerBody::tunnel(body, record));
     };
     if version == Version::HTTP_2 {

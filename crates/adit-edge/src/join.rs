@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use adit_policy::ingress::Claims;
 use adit_policy::snapshot::TunnelId;
 use adit_telemetry::metrics::GaugeGuard;
-use adit_tunnel::control::server::Registrar;
 use adit_tunnel::Protocol;
+use adit_tunnel::control::server::Registrar;
 use adit_tunnel::edge::{Accepted, Connection};
 use adit_wire::configuration::Configuration;
 use adit_wire::features::Extensions;
@@ -60,7 +60,14 @@ struct State {
 
 impl Join {
     fn new(edge: Arc<Edge>, worker: usize, remote: SocketAddr, connection: Connection) -> Self {
-        Self { edge, worker, remote, connection, state: RefCell::default(), changed: tokio::sync::Notify::new() }
+        Self {
+            edge,
+            worker,
+            remote,
+            connection,
+            state: RefCell::default(),
+            changed: tokio::sync::Notify::new(),
+        }
     }
 
     /// Resolves when no registration came in time, or it was refused and the answer is out.
@@ -105,10 +112,18 @@ impl Join {
         let now = SystemTime::now();
         let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let Some(tunnel) = view.snapshot.tunnel(id) else {
-            return Err(self.refuse("unknown_tunnel", format!("Unauthorized: tunnel {id} is not known here; it was deleted, or belongs to another edge")));
+            return Err(self.refuse(
+                "unknown_tunnel",
+                format!(
+                    "Unauthorized: tunnel {id} is not known here; it was deleted, or belongs to another edge"
+                ),
+            ));
         };
         if !tunnel.secret.verify(request.auth.secret.expose(), unix) {
-            return Err(self.refuse("wrong_secret", format!("Unauthorized: wrong secret for tunnel {id}; fetch a new token or credentials file")));
+            return Err(self.refuse(
+                "wrong_secret",
+                format!("Unauthorized: wrong secret for tunnel {id}; fetch a new token or credentials file"),
+            ));
         }
         let client = &request.options.client;
         Ok(Arc::new(Session {
@@ -156,9 +171,16 @@ impl Join {
 }
 
 impl Join {
-    fn take(&self, request: &RegisterRequest, offered: Extensions) -> Result<ConnectionDetails, RegisterError> {
+    fn take(
+        &self,
+        request: &RegisterRequest,
+        offered: Extensions,
+    ) -> Result<ConnectionDetails, RegisterError> {
         if self.state.borrow().session.is_some() {
-            return Err(self.refuse("registered_twice", "Unauthorized: this connection is registered already".to_owned()));
+            return Err(self.refuse(
+                "registered_twice",
+                "Unauthorized: this connection is registered already".to_owned(),
+            ));
         }
         let session = self.decide(request)?;
         self.edge
@@ -215,5 +237,7 @@ impl Drop for Join {
 /// What a configuration claims.
 fn claims(configuration: &Configuration) -> Claims {
     let rules = configuration.ingress.iter();
-    Claims::of_rules(rules.map(|rule| (rule.hostname.as_deref(), rule.path.as_deref(), rule.service.as_str())))
+    Claims::of_rules(
+        rules.map(|rule| (rule.hostname.as_deref(), rule.path.as_deref(), rule.service.as_str())),
+    )
 }

@@ -60,7 +60,12 @@ pub struct Edge {
 impl Edge {
     /// An edge without connections.
     #[must_use]
-    pub fn new(snapshot: Arc<Snapshot>, certs: CertTable, metrics: EdgeMetrics, access_log: AccessLog) -> Self {
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        certs: CertTable,
+        metrics: EdgeMetrics,
+        access_log: AccessLog,
+    ) -> Self {
         Self {
             registry: Registry::new(snapshot),
             certs: ArcSwap::from_pointee(certs),

@@ -77,13 +77,18 @@ impl Addresses {
     /// [`BindError`] names the first address that is not to be had.
     pub fn bind(&self) -> Result<Bound, BindError> {
         let tcp = |what, addresses: &[SocketAddr]| -> Result<Vec<_>, BindError> {
-            addresses.iter().map(|address| bind_tcp(*address).map_err(|error| failed(what, *address, error))).collect()
+            addresses
+                .iter()
+                .map(|address| bind_tcp(*address).map_err(|error| failed(what, *address, error)))
+                .collect()
         };
         let tunnel = tcp("tunnel", &self.tunnel)?;
         let https = tcp("https", &self.https)?;
         // Port 0 of UDP follows the TCP listener beside it: a tunnel has one port number.
         let beside = tunnel.iter().chain(&https).filter_map(|listener| listener.local_addr().ok());
-        let udp = |address| adit_tunnel::quic::bind_udp(address).map_err(|error| failed("tunnel, udp", address, error));
+        let udp = |address| {
+            adit_tunnel::quic::bind_udp(address).map_err(|error| failed("tunnel, udp", address, error))
+        };
         let quic = beside.map(udp).collect::<Result<_, _>>()?;
         Ok(Bound { https, http: tcp("http", &self.http)?, tunnel, quic })
     }
@@ -91,7 +96,9 @@ impl Addresses {
 
 fn failed(what: &'static str, address: SocketAddr, source: io::Error) -> BindError {
     let hint = match source.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another address".to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it, or choose another address".to_owned()
+        }
         io::ErrorKind::PermissionDenied => {
             "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE".to_owned()
         }
@@ -117,7 +124,9 @@ impl Bound {
     /// The addresses in fact: port 0 has become a number.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
-        let local = |listeners: &[StdListener]| listeners.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let local = |listeners: &[StdListener]| {
+            listeners.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        };
         Addresses { https: local(&self.https), http: local(&self.http), tunnel: local(&self.tunnel) }
     }
 }
@@ -127,8 +136,11 @@ enum Dealt {
     Https(StdStream, SocketAddr),
     Http(StdStream, SocketAddr),
     Tunnel(StdStream, SocketAddr),
-    Quic(quinn::Incoming),
+    Quic(Box<quinn::Incoming>),
 }
+
+/// What a TCP listener's connections are for.
+type Kind = fn(StdStream, SocketAddr) -> Dealt;
 
 /// A worker's hand: what was dealt to it, and how much it holds.
 #[derive(Clone)]
@@ -170,7 +182,12 @@ pub struct Table {
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn tables(edge: &Arc<Edge>, bound: Bound, tunnel_tls: &EdgeTls, workers: usize) -> Result<Vec<Table>, rustls::Error> {
+pub fn tables(
+    edge: &Arc<Edge>,
+    bound: Bound,
+    tunnel_tls: &EdgeTls,
+    workers: usize,
+) -> Result<Vec<Table>, rustls::Error> {
     let visitor_tls = Arc::new(tls::visitor_config(edge)?);
     let (hands, receivers): (Vec<_>, Vec<_>) = (0..workers)
         .map(|_| {
@@ -224,7 +241,7 @@ impl Table {
 
 /// Starts a task for each socket. They live on the first worker and end with the drain.
 fn accept_all(bound: Bound, dealer: &Dealer, tls: &EdgeTls, drain: &DrainWatcher) -> io::Result<()> {
-    let kinds: [(Vec<StdListener>, fn(StdStream, SocketAddr) -> Dealt); 3] =
+    let kinds: [(Vec<StdListener>, Kind); 3] =
         [(bound.https, Dealt::Https), (bound.http, Dealt::Http), (bound.tunnel, Dealt::Tunnel)];
     for (listeners, kind) in kinds {
         for listener in listeners {
@@ -245,7 +262,7 @@ fn accept_all(bound: Bound, dealer: &Dealer, tls: &EdgeTls, drain: &DrainWatcher
     Ok(())
 }
 
-async fn accept_tcp(listener: TcpListener, dealer: &Dealer, kind: fn(StdStream, SocketAddr) -> Dealt) {
+async fn accept_tcp(listener: TcpListener, dealer: &Dealer, kind: Kind) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
@@ -263,7 +280,7 @@ async fn accept_tcp(listener: TcpListener, dealer: &Dealer, kind: fn(StdStream, 
 
 async fn accept_udp(endpoint: quinn::Endpoint, dealer: Dealer) {
     while let Some(incoming) = endpoint.accept().await {
-        dealer.deal(Dealt::Quic(incoming));
+        dealer.deal(Dealt::Quic(Box::new(incoming)));
     }
 }
 
@@ -284,7 +301,7 @@ impl Place {
             Dealt::Https(stream, remote) => self.https(stream, remote).await,
             Dealt::Http(stream, remote) => self.http(stream, remote).await,
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
-            Dealt::Quic(incoming) => self.quic(incoming).await,
+            Dealt::Quic(incoming) => self.quic(*incoming).await,
         }
         self.holds.fetch_sub(1, Ordering::Relaxed);
     }
@@ -353,7 +370,13 @@ impl Place {
     }
 
     fn visitor(&self, remote: SocketAddr, tls: bool) -> Rc<Visitor> {
-        Rc::new(Visitor { edge: self.edge.clone(), lane: self.lane.clone(), worker: self.worker, remote, tls })
+        Rc::new(Visitor {
+            edge: self.edge.clone(),
+            lane: self.lane.clone(),
+            worker: self.worker,
+            remote,
+            tls,
+        })
     }
 
     async fn visitor_h1<IO>(&self, stream: IO, visitor: Rc<Visitor>)
@@ -369,7 +392,8 @@ impl Place {
             .max_buf_size(limits::HEAD_BYTES_MAX)
             .max_headers(limits::HEADERS_MAX);
         let service = service_fn(move |request: Request<Incoming>| serve(visitor.clone(), request));
-        let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        let mut connection =
+            std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         // How a visitor's connection ends is in the records of its requests.
         tokio::select! {
             ended = connection.as_mut() => drop(ended),

@@ -131,8 +131,14 @@ impl Registry {
         if !state.claims.iter().any(|claimant| claimant.connector == session.connector) {
             // What was remembered of the tunnel's last connector is out of date now.
             let live: Vec<Uuid> = state.sessions.iter().map(|session| session.connector).collect();
-            state.claims.retain(|claimant| claimant.tunnel != session.tunnel || live.contains(&claimant.connector));
-            state.claims.push(Claimant { tunnel: session.tunnel, connector: session.connector, claims: None });
+            state
+                .claims
+                .retain(|claimant| claimant.tunnel != session.tunnel || live.contains(&claimant.connector));
+            state.claims.push(Claimant {
+                tunnel: session.tunnel,
+                connector: session.connector,
+                claims: None,
+            });
         }
         state.sessions.push(session);
         self.publish(&mut state);
@@ -153,7 +159,12 @@ impl Registry {
             None => state.claims.push(claimant),
         }
         self.publish(&mut state);
-        state.refusals.iter().filter(|refusal| (refusal.tunnel(), refusal.connector()) == (tunnel, connector)).cloned().collect()
+        state
+            .refusals
+            .iter()
+            .filter(|refusal| (refusal.tunnel(), refusal.connector()) == (tunnel, connector))
+            .cloned()
+            .collect()
     }
 
     /// Takes a connection out.
@@ -219,7 +230,9 @@ impl State {
 
     fn check_room(&self, new: &Session) -> Result<(), JoinError> {
         let of_tunnel = self.sessions.iter().filter(|old| old.tunnel == new.tunnel);
-        if of_tunnel.clone().filter(|old| old.connector == new.connector).count() >= CONNECTIONS_PER_CONNECTOR_MAX {
+        if of_tunnel.clone().filter(|old| old.connector == new.connector).count()
+            >= CONNECTIONS_PER_CONNECTOR_MAX
+        {
             return Err(JoinError::ConnectorFull);
         }
         if of_tunnel.count() >= CONNECTIONS_PER_TUNNEL_MAX {

@@ -52,16 +52,21 @@ impl Problem {
         match self {
             Self::UnknownHost => ("Unknown host", "Nothing is served under this name."),
             Self::BadRequest => ("Bad request", "This request could not be understood."),
-            Self::NoConnection => {
-                ("Home is away", "The place that serves this site is not connected right now. It usually comes back within a minute.")
+            Self::NoConnection => (
+                "Home is away",
+                "The place that serves this site is not connected right now. It usually comes back within a minute.",
+            ),
+            Self::Upstream(SendError::Upload) => {
+                ("Upload broken off", "The request ended before it was complete.")
             }
-            Self::Upstream(SendError::Upload) => ("Upload broken off", "The request ended before it was complete."),
-            Self::Upstream(SendError::NotSent | SendError::Lost) => {
-                ("Connection lost", "The connection to this site broke while it was answering. Please try again.")
-            }
-            Self::Upstream(_) => {
-                ("The site does not answer", "This name is connected, but the service behind it gave no answer.")
-            }
+            Self::Upstream(SendError::NotSent | SendError::Lost) => (
+                "Connection lost",
+                "The connection to this site broke while it was answering. Please try again.",
+            ),
+            Self::Upstream(_) => (
+                "The site does not answer",
+                "This name is connected, but the service behind it gave no answer.",
+            ),
         }
     }
 

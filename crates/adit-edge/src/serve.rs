@@ -40,7 +40,10 @@ pub(crate) struct Closed;
 ///
 /// # Errors
 /// [`Closed`] when the host is nobody's: strangers get nothing.
-pub(crate) async fn serve(visitor: Rc<Visitor>, mut request: Request<Incoming>) -> Result<Response<AnswerBody>, Closed> {
+pub(crate) async fn serve(
+    visitor: Rc<Visitor>,
+    mut request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Closed> {
     if !visitor.tls
         && let Some(answer) = plain(&visitor, &request)
     {
@@ -120,7 +123,8 @@ fn accept_only(head: &Parts) -> http::HeaderMap {
 fn wants_websocket(request: &Request<Incoming>) -> bool {
     if request.version() == Version::HTTP_2 {
         let protocol = request.extensions().get::<hyper::ext::Protocol>();
-        return request.method() == Method::CONNECT && protocol.is_some_and(|name| name.as_str() == "websocket");
+        return request.method() == Method::CONNECT
+            && protocol.is_some_and(|name| name.as_str() == "websocket");
     }
     is_websocket(request.method(), request.version(), request.headers())
 }

@@ -54,7 +54,12 @@ fn may_repeat(error: &SendError, method: &Method) -> bool {
 }
 
 /// The best connection; waits a moment for one that is about to come back.
-async fn connection(edge: &Edge, worker: usize, routed: &Routed, tried: &[Uuid]) -> Result<Arc<Session>, Problem> {
+async fn connection(
+    edge: &Edge,
+    worker: usize,
+    routed: &Routed,
+    tried: &[Uuid],
+) -> Result<Arc<Session>, Problem> {
     if let Some(session) = routed.view.pick(&routed.route, worker, tried) {
         return Ok(session);
     }

@@ -31,11 +31,14 @@ pub fn is_identity(name: &HeaderName) -> bool {
         return false;
     }
     IDENTITY_NAMES.iter().any(|known| folded_eq(name, known))
-        || IDENTITY_PREFIXES.iter().any(|prefix| name.get(..prefix.len()).is_some_and(|start| folded_eq(start, prefix)))
+        || IDENTITY_PREFIXES
+            .iter()
+            .any(|prefix| name.get(..prefix.len()).is_some_and(|start| folded_eq(start, prefix)))
 }
 
 fn folded_eq(name: &str, known: &str) -> bool {
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// Removes every field that speaks of identity or address.
@@ -123,7 +126,9 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static("forged"));
         }
-        for name in ["x-requested-with", "cookie", "referer", "range", "content-type", "cache-control", "from"] {
+        for name in
+            ["x-requested-with", "cookie", "referer", "range", "content-type", "cache-control", "from"]
+        {
             headers.append(name, HeaderValue::from_static("kept"));
         }
         strip_identity(&mut headers);

@@ -75,7 +75,8 @@ mod tests {
             headers.append(name, value.parse().unwrap());
         }
         strip(&mut headers);
-        let mut left: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         left.sort_unstable();
         assert_eq!(left, [("accept", "*/*"), ("content-length", "5"), ("te", "trailers")]);
     }

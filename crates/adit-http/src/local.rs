@@ -57,8 +57,11 @@ impl Answer {
     }
 }
 
+/// Answers a method and a path.
+pub type Respond = dyn Fn(&Method, &str) -> Answer;
+
 /// Serves endpoints on a listener until it is dropped. Run it in a local task.
-pub async fn serve(listener: TcpListener, answer: Rc<dyn Fn(&Method, &str) -> Answer>) {
+pub async fn serve(listener: TcpListener, answer: Rc<Respond>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::task::spawn_local(connection(stream, answer.clone()))),
@@ -70,7 +73,7 @@ pub async fn serve(listener: TcpListener, answer: Rc<dyn Fn(&Method, &str) -> An
     }
 }
 
-async fn connection(stream: TcpStream, answer: Rc<dyn Fn(&Method, &str) -> Answer>) {
+async fn connection(stream: TcpStream, answer: Rc<Respond>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(answer(request.method(), request.uri().path()));
         async move { Ok::<_, Infallible>(response) }

@@ -42,12 +42,13 @@ impl Page<'_> {
     #[must_use]
     pub fn html(&self) -> String {
         let (status, title, text, id) = (self.status.as_u16(), self.title, self.text, self.request_id);
-        format!("{HEAD}<title>{title}</title>{STYLE}<main><p class=s>{status}</p><h1>{title}</h1><p>{text}</p><footer>Request {id}</footer></main>\n")
+        format!(
+            "{HEAD}<title>{title}</title>{STYLE}<main><p class=s>{status}</p><h1>{title}</h1><p>{text}</p><footer>Request {id}</footer></main>\n"
+        )
     }
 }
 
-const HEAD: &str =
-    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">";
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">";
 
 const STYLE: &str = "<style>:root{color-scheme:light dark;--b:#fbfaf8;--t:#23211e;--m:#7a756d;--a:#c2622d}\
 @media(prefers-color-scheme:dark){:root{--b:#191816;--t:#eceae6;--m:#97928a;--a:#e58a57}}\

@@ -101,12 +101,26 @@ impl EdgeMetrics {
         registry.register("build", "Version", Info::new([("version", version.to_owned())]));
         registry.register("requests", "Requests answered", self.requests.clone());
         registry.register_with_unit("request", "Time to answer", Unit::Seconds, self.seconds.clone());
-        registry.register_with_unit("response", "Bodies sent to visitors", Unit::Bytes, self.response_bytes.clone());
-        registry.register_with_unit("upload", "Bodies taken from visitors", Unit::Bytes, self.request_bytes.clone());
+        registry.register_with_unit(
+            "response",
+            "Bodies sent to visitors",
+            Unit::Bytes,
+            self.response_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "upload",
+            "Bodies taken from visitors",
+            Unit::Bytes,
+            self.request_bytes.clone(),
+        );
         registry.register("in_flight", "Requests being answered", self.in_flight.clone());
         registry.register("visitor_connections", "Open visitor connections", self.visitors.clone());
         registry.register("retries", "Requests sent again elsewhere", self.retries.clone());
-        registry.register("unknown_hosts", "Requests for hosts that nobody serves", self.unknown_hosts.clone());
+        registry.register(
+            "unknown_hosts",
+            "Requests for hosts that nobody serves",
+            self.unknown_hosts.clone(),
+        );
         registry.register("tls_handshake_failures", "Failed TLS handshakes", self.handshake_failures.clone());
         registry.register("access_records_dropped", "Access records dropped", self.records_dropped.clone());
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
@@ -243,7 +257,11 @@ impl ConnectorMetrics {
         registry.register("build", "Version", Info::new([("version", version.to_owned())]));
         let tunnel = registry.sub_registry_with_prefix("cloudflared_tunnel");
         tunnel.register("total_requests", "Requests taken", self.total_requests.clone());
-        tunnel.register("request_errors", "Requests that the origin did not answer", self.request_errors.clone());
+        tunnel.register(
+            "request_errors",
+            "Requests that the origin did not answer",
+            self.request_errors.clone(),
+        );
         tunnel.register("response_by_code", "Answers by status", self.responses.clone());
         let concurrent = "concurrent_requests_per_tunnel";
         tunnel.register(concurrent, "Requests being answered", self.concurrent_requests.clone());
@@ -262,7 +280,10 @@ impl ConnectorMetrics {
     pub fn response(&self, status: u16) {
         let index = usize::from(status).min(STATUSES - 1);
         if let Some(slot) = self.response_by_status.get(index) {
-            slot.get_or_init(|| self.responses.get_or_create(&StatusCodeLabel { status_code: status }).clone()).inc();
+            slot.get_or_init(|| {
+                self.responses.get_or_create(&StatusCodeLabel { status_code: status }).clone()
+            })
+            .inc();
         }
     }
 

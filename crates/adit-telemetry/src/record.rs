@@ -191,7 +191,8 @@ impl ClockText {
 }
 
 fn whole_second(unix: u64) -> String {
-    let time = time::OffsetDateTime::from_unix_timestamp(unix.cast_signed()).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let time = time::OffsetDateTime::from_unix_timestamp(unix.cast_signed())
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
 }

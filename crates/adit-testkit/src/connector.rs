@@ -24,7 +24,8 @@ impl Way {
     /// Ours, and cloudflared's when `CLOUDFLARED_BIN` names it.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let real = [Self::CloudflaredQuic, Self::CloudflaredHttp2].into_iter().filter(|_| cloudflared().is_some());
+        let real =
+            [Self::CloudflaredQuic, Self::CloudflaredHttp2].into_iter().filter(|_| cloudflared().is_some());
         Self::ours().into_iter().chain(real).collect()
     }
 

@@ -86,7 +86,8 @@ impl Edge {
             loop {
                 let tunnels = self.tunnels().await;
                 let list = tunnels["tunnels"].as_array().unwrap().iter();
-                if list.map(|tunnel| tunnel["connections"].as_array().unwrap().len()).sum::<usize>() == count {
+                if list.map(|tunnel| tunnel["connections"].as_array().unwrap().len()).sum::<usize>() == count
+                {
                     return;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -104,7 +105,8 @@ impl Edge {
         let reading = async {
             loop {
                 let text = fs::read_to_string(self.file("access.log")).unwrap_or_default();
-                let records: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+                let records: Vec<Value> =
+                    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
                 if records.len() >= at_least {
                     return records;
                 }
@@ -126,7 +128,8 @@ impl Edge {
         let tunnels: Vec<String> = self.tunnel.iter().map(|address| format!("'{address}'")).collect();
         let (https, http, admin) = (self.https, self.http, self.admin);
         let tunnels = tunnels.join(", ");
-        lines[1] = format!("listen: {{ https: '{https}', http: '{http}', tunnel: [{tunnels}], admin: '{admin}' }}");
+        lines[1] =
+            format!("listen: {{ https: '{https}', http: '{http}', tunnel: [{tunnels}], admin: '{admin}' }}");
         fs::write(self.file("edge.yml"), lines.join("\n") + "\n").unwrap();
         self.program = launch(self.folder.path());
         drop(self.program.says("edge is serving"));
@@ -188,7 +191,9 @@ impl Plan {
             let list = line[name].as_str().unwrap_or_default();
             list.split(", ").filter_map(|address| address.parse().ok()).collect()
         };
-        let first = |name: &str| addresses(name).first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let first = |name: &str| {
+            addresses(name).first().copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+        };
         let (https, http, admin) = (first("https"), first("http"), first("admin"));
         Edge { https, http, admin, tunnel: addresses("tunnel"), program, folder: self.folder }
     }

@@ -54,6 +54,10 @@ impl Home {
 
 fn ingress(origin: &Origin, origin_request: &str) -> String {
     let address = origin.address;
-    let request = if origin_request.is_empty() { String::new() } else { format!("    originRequest:\n{origin_request}\n") };
+    let request = if origin_request.is_empty() {
+        String::new()
+    } else {
+        format!("    originRequest:\n{origin_request}\n")
+    };
     format!("  - hostname: {APP}\n    service: http://{address}\n{request}  - service: http_status:404")
 }

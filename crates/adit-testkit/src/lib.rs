@@ -1,7 +1,12 @@
 //! Edges, connectors, origins and visitors for tests, as real processes and real sockets.
 //!
 //! A test reads as a sentence: a home with an origin, an edge, a connector in some way, a visitor who asks.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends with a panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on ends with a panic"
+)]
 
 pub mod connector;
 pub mod edge;

@@ -142,7 +142,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
-    let number = || path.rsplit('/').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
+    let number =
+        || path.rsplit('/').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
     Ok(match path.as_str() {
         "/request" => described(&request),
         "/echo" => Response::new(echo(request.into_body(), shared, HeaderMap::new())),
@@ -223,7 +224,8 @@ fn events(shared: Arc<Shared>) -> Response<Body> {
         let mut number = 0;
         loop {
             // A comment line now and then finds out whether anybody listens.
-            let tick = tokio::time::timeout(std::time::Duration::from_millis(100), shared.ticks.acquire()).await;
+            let tick =
+                tokio::time::timeout(std::time::Duration::from_millis(100), shared.ticks.acquire()).await;
             let line = match tick {
                 Ok(permit) => {
                     permit.unwrap().forget();

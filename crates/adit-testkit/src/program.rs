@@ -35,7 +35,7 @@ fn build() -> PathBuf {
     assert!(built.status.success(), "the program does not build");
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
     let paths = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let path = paths.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).last();
+    let path = paths.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).next_back();
     path.expect("cargo names the program")
 }
 
@@ -122,7 +122,11 @@ impl Program {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && heard.silent < 2, "nobody said {text:?}; heard:\n{}", heard.lines.join("\n"));
+            assert!(
+                !left.is_zero() && heard.silent < 2,
+                "nobody said {text:?}; heard:\n{}",
+                heard.lines.join("\n")
+            );
             heard = self.heard.1.wait_timeout(heard, left).unwrap().0;
         }
     }

@@ -75,7 +75,8 @@ impl Visitor {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { address, tls: Some(Arc::new(tls)), http2: false }
@@ -190,7 +191,11 @@ impl Visitor {
     ///
     /// # Panics
     /// When it is refused.
-    pub async fn websocket(&self, host: &str, path: &str) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
+    pub async fn websocket(
+        &self,
+        host: &str,
+        path: &str,
+    ) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
         let mut request = self.request(Method::GET, host, path, empty());
         let expected = if self.http2 {
             *request.method_mut() = Method::CONNECT;

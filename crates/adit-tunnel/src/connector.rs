@@ -44,7 +44,7 @@ pub struct Link {
 
 enum Transport {
     Quic(quic::Transport),
-    H2(h2::Transport),
+    H2(Box<h2::Transport>),
 }
 
 impl Link {
@@ -140,7 +140,10 @@ impl Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("protocol", &self.protocol()).field("details", &self.details).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("protocol", &self.protocol())
+            .field("details", &self.details)
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,9 +200,16 @@ pub struct Stream {
 }
 
 /// Answers a push for which nobody is there.
-pub(crate) fn apply(handler: Option<&ConfigurationHandler>, version: i32, json: &[u8]) -> ConfigurationApplied {
+pub(crate) fn apply(
+    handler: Option<&ConfigurationHandler>,
+    version: i32,
+    json: &[u8],
+) -> ConfigurationApplied {
     match handler {
         Some(handler) => handler(version, json),
-        None => ConfigurationApplied { version: -1, error: Some("remote configuration is not taken here".to_owned()) },
+        None => ConfigurationApplied {
+            version: -1,
+            error: Some("remote configuration is not taken here".to_owned()),
+        },
     }
 }

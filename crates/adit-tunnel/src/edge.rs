@@ -103,7 +103,11 @@ impl Connection {
     ///
     /// # Errors
     /// A text for the operator when the call itself failed.
-    pub async fn push_configuration(&self, version: i32, json: &[u8]) -> Result<ConfigurationApplied, String> {
+    pub async fn push_configuration(
+        &self,
+        version: i32,
+        json: &[u8],
+    ) -> Result<ConfigurationApplied, String> {
         match &self.0.transport {
             Transport::Quic(connection) => {
                 push::send_quic(connection, version, json).await.map_err(|error| error.to_string())

@@ -91,9 +91,9 @@ impl QuicWriter {
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + 'static {
         let stopped = self.send.stopped();
         async move {
-            match stopped.await {
-                Ok(None) => std::future::pending().await,
-                Ok(Some(_)) | Err(_) => {}
+            // Our end arrived first: nobody will stop anything.
+            if let Ok(None) = stopped.await {
+                std::future::pending().await
             }
         }
     }
@@ -126,7 +126,11 @@ impl H2Reader {
 }
 
 impl AsyncRead for H2Reader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.pending.is_empty() {
             match ready!(poll_data_h2(&mut self.recv, cx)) {
                 None => return Poll::Ready(Ok(())),
@@ -310,7 +314,8 @@ impl QuicBody {
 
 /// Trailers of the wire as a header map.
 pub(crate) fn header_map(fields: &Fields) -> Result<HeaderMap, StreamError> {
-    let malformed = |name: &[u8]| StreamError::Malformed(format!("bad field {:?}", String::from_utf8_lossy(name)));
+    let malformed =
+        |name: &[u8]| StreamError::Malformed(format!("bad field {:?}", String::from_utf8_lossy(name)));
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter_shared() {
         let key = HeaderName::from_bytes(name).map_err(|_| malformed(name))?;

@@ -25,7 +25,10 @@ pub struct EdgeTls {
 ///
 /// # Errors
 /// When key and certificate do not fit together.
-pub fn edge(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<EdgeTls, rustls::Error> {
+pub fn edge(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<EdgeTls, rustls::Error> {
     let mut tcp = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()

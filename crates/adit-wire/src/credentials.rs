@@ -69,9 +69,11 @@ impl Credentials {
         if text.len() > CREDENTIALS_BYTES_MAX {
             return Err(CredentialsError::TooLarge);
         }
-        let members: BTreeMap<String, Value> = serde_json::from_slice(text).map_err(|_| CredentialsError::NotJson)?;
+        let members: BTreeMap<String, Value> =
+            serde_json::from_slice(text).map_err(|_| CredentialsError::NotJson)?;
         let member = |name: &'static str| {
-            let value = members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+            let value =
+                members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
             value.and_then(Value::as_str).unwrap_or_default()
         };
         let [account, secret, id, endpoint] = names;
@@ -126,7 +128,10 @@ mod tests {
         assert_eq!(error("{}"), CredentialsError::Missing("TunnelSecret"));
         assert_eq!(error(r#"{"TunnelSecret":"???"}"#), CredentialsError::Invalid("TunnelSecret", "base64"));
         assert_eq!(error(r#"{"TunnelSecret":"aGk="}"#), CredentialsError::Missing("TunnelID"));
-        assert_eq!(error(r#"{"TunnelSecret":"aGk=","TunnelID":"x"}"#), CredentialsError::Invalid("TunnelID", "a UUID"));
+        assert_eq!(
+            error(r#"{"TunnelSecret":"aGk=","TunnelID":"x"}"#),
+            CredentialsError::Invalid("TunnelID", "a UUID")
+        );
         let debug = format!("{:?}", Credentials::from_json(FILE.as_bytes()).unwrap());
         assert!(debug.contains("Secret(…)") && !debug.contains("AAEC"), "{debug}");
     }

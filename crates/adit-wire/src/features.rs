@@ -40,7 +40,8 @@ impl Extensions {
 
     /// Picks our extensions out of a list of features.
     pub fn from_features<'a>(features: impl IntoIterator<Item = &'a str>) -> Self {
-        let known = |feature: &str| Self::NAMES.iter().find(|(_, name)| *name == feature).map(|(bit, _)| bit.0);
+        let known =
+            |feature: &str| Self::NAMES.iter().find(|(_, name)| *name == feature).map(|(bit, _)| bit.0);
         Self(features.into_iter().filter_map(known).fold(0, |all, bit| all | bit))
     }
 

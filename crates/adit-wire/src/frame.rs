@@ -237,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), step in 1_usize..40) {
-            let _ = collect(&bytes, step);
+            let _outcome = collect(&bytes, step);
         }
     }
 }

@@ -61,7 +61,9 @@ const CONTROL_PREFIXES: [&str; 6] =
 pub fn is_control_header(name: &[u8]) -> bool {
     // Almost every name is refused by its second byte.
     match name {
-        [b'c' | b'C', b'f' | b'F', ..] => CONTROL_PREFIXES.iter().any(|prefix| starts_with_folded(name, prefix)),
+        [b'c' | b'C', b'f' | b'F', ..] => {
+            CONTROL_PREFIXES.iter().any(|prefix| starts_with_folded(name, prefix))
+        }
         [b'u' | b'U', b'b' | b'B', ..] => folded_eq(name, "uber-trace-id"),
         _ => false,
     }

@@ -137,7 +137,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(&text);
+            let _outcome = decode(&text);
         }
     }
 }

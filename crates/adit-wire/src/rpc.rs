@@ -16,6 +16,8 @@ use crate::secret::Secret;
     clippy::all,
     clippy::pedantic,
     clippy::use_self,
+    clippy::unwrap_used,
+    clippy::unimplemented,
     missing_docs,
     unreachable_pub,
     unused_qualifications,
@@ -85,7 +87,10 @@ pub fn write_register(
     client.set_client_id(request.options.client.client_id.as_bytes());
     client.set_version(&*request.options.client.version);
     client.set_arch(&*request.options.client.arch);
-    write_texts(client.init_features(request.options.client.features.len() as u32), &request.options.client.features);
+    write_texts(
+        client.init_features(request.options.client.features.len() as u32),
+        &request.options.client.features,
+    );
 }
 
 /// Reads the answer to `registerConnection`: the edge's yes or no.

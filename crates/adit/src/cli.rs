@@ -163,7 +163,14 @@ pub struct TunnelArgs {
     #[arg(long, global = true, env = "TUNNEL_CACERT", value_name = "FILE")]
     pub cacert: Option<PathBuf>,
     /// Transport to the edge (run).
-    #[arg(long, short, global = true, env = "TUNNEL_TRANSPORT_PROTOCOL", value_enum, value_name = "PROTOCOL")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "TUNNEL_TRANSPORT_PROTOCOL",
+        value_enum,
+        value_name = "PROTOCOL"
+    )]
     pub protocol: Option<ProtocolArg>,
     /// Number of connections (run).
     #[arg(long, global = true, value_name = "NUMBER")]
@@ -265,7 +272,9 @@ impl TunnelArgs {
     /// The arguments of `run`, as `adit connect` takes them.
     #[must_use]
     pub fn connect(&self) -> Option<ConnectArgs> {
-        let TunnelCommand::Run { token_file, token, credentials_file, name } = &self.command else { return None };
+        let TunnelCommand::Run { token_file, token, credentials_file, name } = &self.command else {
+            return None;
+        };
         Some(ConnectArgs {
             config: self.config.clone(),
             edge: self.edge.clone(),

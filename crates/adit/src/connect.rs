@@ -35,7 +35,13 @@ const CONNECTIONS: u8 = 4;
 /// Grace period, as cloudflared has.
 const GRACE: Duration = Duration::from_secs(30);
 /// Where cloudflared looks for its files.
-const SEARCH: [&str; 5] = ["~/.cloudflared", "~/.cloudflare-warp", "~/cloudflare-warp", "/etc/cloudflared", "/usr/local/etc/cloudflared"];
+const SEARCH: [&str; 5] = [
+    "~/.cloudflared",
+    "~/.cloudflare-warp",
+    "~/cloudflare-warp",
+    "/etc/cloudflared",
+    "/usr/local/etc/cloudflared",
+];
 
 /// A running connector. [`stop`](Running::stop) drains it.
 #[derive(Debug)]
@@ -136,7 +142,7 @@ fn configuration(args: &ConnectArgs) -> Result<(ConnectorFile, Option<PathBuf>),
 /// Paths of the file are taken from the working folder, as cloudflared does; what is not there is looked for beside the
 /// file.
 fn beside(mut file: ConnectorFile, config: &Path) -> ConnectorFile {
-    let folder = config.parent().unwrap_or(Path::new(""));
+    let folder = config.parent().unwrap_or_else(|| Path::new(""));
     for path in [&mut file.credentials_file, &mut file.token_file, &mut file.cacert].into_iter().flatten() {
         let neighbour = folder.join(&*path);
         if !path.exists() && neighbour.exists() {
@@ -147,7 +153,9 @@ fn beside(mut file: ConnectorFile, config: &Path) -> ConnectorFile {
 }
 
 fn find_configuration() -> Option<PathBuf> {
-    folders().flat_map(|folder| ["config.yml", "config.yaml"].map(|name| folder.join(name))).find(|path| path.is_file())
+    folders()
+        .flat_map(|folder| ["config.yml", "config.yaml"].map(|name| folder.join(name)))
+        .find(|path| path.is_file())
 }
 
 fn folders() -> impl Iterator<Item = PathBuf> {
@@ -161,7 +169,9 @@ fn folders() -> impl Iterator<Item = PathBuf> {
 fn settings(args: &ConnectArgs, file: &ConnectorFile) -> Result<Settings, Failure> {
     let edges = if args.edge.is_empty() { file.edge.clone() } else { args.edge.clone() };
     if edges.is_empty() {
-        return Err(Failure::input("no edge to connect to; add `edge: [HOST:7844]` to the configuration, or --edge HOST:7844"));
+        return Err(Failure::input(
+            "no edge to connect to; add `edge: [HOST:7844]` to the configuration, or --edge HOST:7844",
+        ));
     }
     let protocol = args.protocol.map(Into::into).or(file.protocol).unwrap_or(FileProtocol::Auto);
     let transport = match protocol {
@@ -193,7 +203,8 @@ fn with_port(edge: &str) -> String {
 /// A token beats a credentials file (cloudflared's order); flags beat the file.
 fn credentials(args: &ConnectArgs, file: &ConnectorFile) -> Result<Credentials, Failure> {
     if let Some(token) = &args.token {
-        return token::decode(token).map_err(|error| Failure::input(format!("the token is not one: {error}")));
+        return token::decode(token)
+            .map_err(|error| Failure::input(format!("the token is not one: {error}")));
     }
     if let Some(path) = args.token_file.as_ref().or(file.token_file.as_ref()) {
         let text = read(path)?;
@@ -209,7 +220,8 @@ fn credentials(args: &ConnectArgs, file: &ConnectorFile) -> Result<Credentials, 
         return Err(Failure::input("no credentials; name a `credentials-file`, or use --token-file"));
     };
     let text = read(&path)?;
-    Credentials::from_json(text.as_bytes()).map_err(|error| Failure::input(format!("{}: {error}", path.display())))
+    Credentials::from_json(text.as_bytes())
+        .map_err(|error| Failure::input(format!("{}: {error}", path.display())))
 }
 
 /// `UUID.json` where cloudflared puts it.
@@ -243,9 +255,10 @@ fn trust(cacert: Option<&Path>) -> Result<ConnectorTls, Failure> {
 /// Services that are read and cannot be served yet are refused at the start, not at the first visitor.
 fn supported(ingress: &adit_policy::ingress::Ingress) -> Result<(), Failure> {
     use adit_policy::ingress::Service;
-    let unsupported = ingress.rules.iter().find(|rule| {
-        matches!(rule.service, Service::Tcp { .. } | Service::Bastion | Service::SocksProxy)
-    });
+    let unsupported = ingress
+        .rules
+        .iter()
+        .find(|rule| matches!(rule.service, Service::Tcp { .. } | Service::Bastion | Service::SocksProxy));
     match unsupported {
         Some(rule) => Err(Failure::input(format!("service `{}` is not supported yet", rule.service))),
         None => Ok(()),
@@ -275,7 +288,9 @@ fn start_watch(path: &Path, connector: &Arc<Connector>, tell: channel::Sender<Ve
     let (connector, config) = (connector.clone(), path.to_owned());
     let changed = move || match reload(&config, &connector, &tell) {
         Ok(rules) => tracing::info!(rules, "configuration reloaded"),
-        Err(failure) => tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}"),
+        Err(failure) => {
+            tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}")
+        }
     };
     watch(&[path.to_owned()], changed)
         .inspect_err(|error| tracing::warn!(%error, "the configuration is not watched; restart to reload"))

@@ -121,12 +121,14 @@ pub fn run(config: &Path) -> Result<(), Failure> {
 /// # Errors
 /// The future's, or when there is no runtime.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::broke)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::broke)?;
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 fn announce(running: &Running) {
-    let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list =
+        |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     tracing::info!(
         version = VERSION,
         https = list(&running.addresses.https),
@@ -155,13 +157,19 @@ fn addresses(file: &EdgeFile) -> Addresses {
     Addresses { https: listen.https.clone(), http: listen.http.clone(), tunnel: listen.tunnel.clone() }
 }
 
-fn build(file: &EdgeFile, authority: &Authority, snapshot: Arc<Snapshot>, bound: &Bound) -> Result<Edge, Failure> {
+fn build(
+    file: &EdgeFile,
+    authority: &Authority,
+    snapshot: Arc<Snapshot>,
+    bound: &Bound,
+) -> Result<Edge, Failure> {
     let output = match &file.access_log {
         AccessLogTo::Stdout => Output::Stdout,
         AccessLogTo::File(path) => Output::File(path.clone()),
         AccessLogTo::Off => Output::Off,
     };
-    let access_log = AccessLog::open(&output).map_err(|error| Failure::input(format!("access log: {error}")))?;
+    let access_log =
+        AccessLog::open(&output).map_err(|error| Failure::input(format!("access log: {error}")))?;
     let certs = cert_table(file, authority, &snapshot)?;
     let mut edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
     edge.location = file.domain.to_string();
@@ -190,9 +198,18 @@ fn cert_table(file: &EdgeFile, authority: &Authority, snapshot: &Snapshot) -> Re
     Ok(table)
 }
 
-fn own_certificates(table: &mut CertTable, authority: &Authority, snapshot: &Snapshot) -> Result<(), Failure> {
-    let patterns: Vec<HostPattern> =
-        snapshot.tunnels().iter().flat_map(|tunnel| tunnel.grant.patterns()).filter(|p| **p != HostPattern::Any).cloned().collect();
+fn own_certificates(
+    table: &mut CertTable,
+    authority: &Authority,
+    snapshot: &Snapshot,
+) -> Result<(), Failure> {
+    let patterns: Vec<HostPattern> = snapshot
+        .tunnels()
+        .iter()
+        .flat_map(|tunnel| tunnel.grant.patterns())
+        .filter(|p| **p != HostPattern::Any)
+        .cloned()
+        .collect();
     let granted = patterns.iter().map(ToString::to_string);
     let names: Vec<String> = granted.chain([snapshot.domain.to_string()]).collect();
     let key = authority.visitor_key(names).map_err(Failure::broke)?;
@@ -200,7 +217,9 @@ fn own_certificates(table: &mut CertTable, authority: &Authority, snapshot: &Sna
         table.insert(pattern, key.clone());
     }
     table.insert(HostPattern::Exact(snapshot.domain.clone()), key);
-    tracing::warn!("no certificates are configured: the edge's own authority signs; browsers do not trust it");
+    tracing::warn!(
+        "no certificates are configured: the edge's own authority signs; browsers do not trust it"
+    );
     Ok(())
 }
 
@@ -214,8 +233,11 @@ fn serve(
     let tables = tables(edge, bound, tunnel_tls, count).map_err(Failure::broke)?;
     let tables = Arc::new(std::sync::Mutex::new(tables.into_iter().map(Some).collect::<Vec<_>>()));
     let (trigger, watcher) = drain::channel();
-    let starting: Arc<Vec<_>> =
-        Arc::new((0..count).map(|index| std::sync::Mutex::new(Some(readiness.block(&format!("worker {index}"))))).collect());
+    let starting: Arc<Vec<_>> = Arc::new(
+        (0..count)
+            .map(|index| std::sync::Mutex::new(Some(readiness.block(&format!("worker {index}")))))
+            .collect(),
+    );
     let workers = Workers::spawn("edge", count, move |worker| {
         let mut tables = tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let table = tables.get_mut(worker.index).and_then(Option::take);
@@ -260,7 +282,9 @@ fn start_watch(
     let (config, edge) = (config.to_owned(), edge.clone());
     let changed = move || match reload(&config, &edge, &authority) {
         Ok(tunnels) => tracing::info!(tunnels, "configuration reloaded"),
-        Err(failure) => tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}"),
+        Err(failure) => {
+            tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}")
+        }
     };
     match watch(&paths, changed) {
         Ok(watch) => Ok(Some(watch)),

@@ -27,7 +27,8 @@ pub(crate) fn start(
     address: SocketAddr,
     answer: impl Fn(&Method, &str) -> Answer + Send + 'static,
 ) -> Result<Local, Failure> {
-    let failed = |error: std::io::Error| Failure::input(format!("cannot listen on {address} ({what}): {error}"));
+    let failed =
+        |error: std::io::Error| Failure::input(format!("cannot listen on {address} ({what}): {error}"));
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

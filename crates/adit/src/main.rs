@@ -34,12 +34,16 @@ fn run(cli: &Cli) -> Result<String, Failure> {
     logging::init(log_format(cli.log_format), level).map_err(Failure::input)?;
     let done = |()| String::new();
     match &cli.command {
-        Command::Demo { listen, origin } => demo::run(*listen, origin.as_deref(), |line| println!("{line}")).map(done),
+        Command::Demo { listen, origin } => {
+            demo::run(*listen, origin.as_deref(), |line| println!("{line}")).map(done)
+        }
         Command::Edge(EdgeCommand::Run { config }) => edge::run(config).map(done),
         Command::Edge(EdgeCommand::Init { dir, domain, email }) => {
             let path = edge::init(dir, domain, email.as_deref())?;
             let config = path.display();
-            Ok(format!("Wrote {config}\nNext: adit tunnel create NAME --config {config} --hostname HOST\n      adit edge run --config {config}\n"))
+            Ok(format!(
+                "Wrote {config}\nNext: adit tunnel create NAME --config {config} --hostname HOST\n      adit edge run --config {config}\n"
+            ))
         }
         Command::Connect(args) => connect::run(args).map(done),
         Command::Tunnel(args) => run_tunnel(args),

@@ -38,11 +38,18 @@ fn failed(error: TunnelsError) -> Failure {
 ///
 /// # Errors
 /// When the name or a host name is taken.
-pub fn create(config: &Path, name: &str, hostnames: &[String], out: Option<&Path>) -> Result<String, Failure> {
+pub fn create(
+    config: &Path,
+    name: &str,
+    hostnames: &[String],
+    out: Option<&Path>,
+) -> Result<String, Failure> {
     if hostnames.is_empty() {
         return Err(Failure::input("a tunnel needs at least one --hostname: what may it serve?"));
     }
-    let parse = |text: &String| HostPattern::parse(text).map_err(|error| Failure::input(format!("--hostname {text}: {error}")));
+    let parse = |text: &String| {
+        HostPattern::parse(text).map_err(|error| Failure::input(format!("--hostname {text}: {error}")))
+    };
     let patterns = hostnames.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let mut tunnels = open(config)?;
     let credentials = tunnels.create(name, patterns).map_err(failed)?;
@@ -106,9 +113,20 @@ pub fn list(config: &Path, json: bool) -> Result<String, Failure> {
     }
     let mut text = format!("{:<16} {:<36} {:<11} HOSTNAMES\n", "NAME", "ID", "CONNECTIONS");
     for tunnel in state["tunnels"].as_array().into_iter().flatten() {
-        let connections = if running { tunnel["connections"].as_array().map_or(0, Vec::len).to_string() } else { "?".to_owned() };
+        let connections = if running {
+            tunnel["connections"].as_array().map_or(0, Vec::len).to_string()
+        } else {
+            "?".to_owned()
+        };
         let hostnames = words(&tunnel["hostnames"]).join(" ");
-        line(&mut text, format_args!("{:<16} {:<36} {connections:<11} {hostnames}", word(&tunnel["name"]), word(&tunnel["id"])));
+        line(
+            &mut text,
+            format_args!(
+                "{:<16} {:<36} {connections:<11} {hostnames}",
+                word(&tunnel["name"]),
+                word(&tunnel["id"])
+            ),
+        );
     }
     Ok(text)
 }
@@ -130,7 +148,10 @@ pub fn info(config: &Path, name: &str, json: bool) -> Result<String, Failure> {
     line(&mut text, format_args!("id:        {}", word(&tunnel["id"])));
     line(&mut text, format_args!("hostnames: {}", words(&tunnel["hostnames"]).join(" ")));
     if !running {
-        line(&mut text, format_args!("the edge does not run, or its admin address is off: no connections are known"));
+        line(
+            &mut text,
+            format_args!("the edge does not run, or its admin address is off: no connections are known"),
+        );
         return Ok(text);
     }
     line(&mut text, format_args!("serves:    {}", words(&tunnel["serves"]).join(" ")));
@@ -138,9 +159,13 @@ pub fn info(config: &Path, name: &str, json: bool) -> Result<String, Failure> {
         line(&mut text, format_args!("refused:   {refusal}"));
     }
     for connection in tunnel["connections"].as_array().into_iter().flatten() {
-        let (id, remote, version) = (word(&connection["connector"]), word(&connection["remote"]), word(&connection["version"]));
+        let (id, remote, version) =
+            (word(&connection["connector"]), word(&connection["remote"]), word(&connection["version"]));
         let (index, protocol) = (&connection["index"], word(&connection["protocol"]));
-        line(&mut text, format_args!("connection {index} of connector {id}: {protocol} from {remote}, {version}"));
+        line(
+            &mut text,
+            format_args!("connection {index} of connector {id}: {protocol} from {remote}, {version}"),
+        );
     }
     Ok(text)
 }
@@ -171,7 +196,8 @@ fn state(config: &Path) -> Result<(serde_json::Value, bool), Failure> {
     let tunnel = |tunnel: &adit_policy::snapshot::Tunnel| {
         let hostnames: Vec<_> = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
         let id = tunnel.id.to_string();
-        known(&id).unwrap_or_else(|| serde_json::json!({ "name": tunnel.name, "id": id, "hostnames": hostnames }))
+        known(&id)
+            .unwrap_or_else(|| serde_json::json!({ "name": tunnel.name, "id": id, "hostnames": hostnames }))
     };
     let tunnels: Vec<_> = snapshot.tunnels().iter().map(tunnel).collect();
     Ok((serde_json::json!({ "tunnels": tunnels }), running.is_some()))

@@ -59,7 +59,8 @@ impl Kind {
 
     /// What has to be installed first.
     pub(crate) fn missing(self, tools: &Path) -> Option<String> {
-        let program = ["nginx", "wrk", "curl", "openssl"].into_iter().find(|program| !peers::is_installed(program));
+        let program =
+            ["nginx", "wrk", "curl", "openssl"].into_iter().find(|program| !peers::is_installed(program));
         if let Some(program) = program {
             return Some(format!("{program} is not installed (--install)"));
         }
@@ -67,7 +68,9 @@ impl Kind {
             Self::RatholeTls | Self::RatholeNoise if !peers::rathole(tools).is_file() => {
                 Some("rathole is not installed (--install)".to_owned())
             }
-            Self::Cloudflared if peers::cloudflared().is_none() => Some("CLOUDFLARED_BIN is not set".to_owned()),
+            Self::Cloudflared if peers::cloudflared().is_none() => {
+                Some("CLOUDFLARED_BIN is not set".to_owned())
+            }
             _ => None,
         }
     }
@@ -108,7 +111,9 @@ impl Chain {
         let before = self.each(Process::cpu);
         let outcome = load()?;
         let after = self.each(Process::cpu);
-        let used = |((name, after), (_, before)): ((String, Usage), (String, Usage))| (name, after.saturating_sub(before));
+        let used = |((name, after), (_, before)): ((String, Usage), (String, Usage))| {
+            (name, after.saturating_sub(before))
+        };
         Ok(Measured { outcome, cpu: after.into_iter().zip(before).map(used).collect() })
     }
 

@@ -40,8 +40,10 @@ pub(crate) struct Bulk {
 pub(crate) fn requests(url: &str, connections: u32, seconds: u32) -> Result<Requests> {
     let text = wrk(url, connections, seconds)?;
     let count = number(&text, " requests in ").context("wrk's count")? as u64;
-    let per_second = after(&text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
-    let percentile = |name| after(&text, name).and_then(milliseconds).with_context(|| format!("wrk's {name}"));
+    let per_second =
+        after(&text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
+    let percentile =
+        |name| after(&text, name).and_then(milliseconds).with_context(|| format!("wrk's {name}"));
     let bad_answers = after(&text, "Non-2xx or 3xx responses:").and_then(|word| word.parse::<u64>().ok());
     let broken = text.contains("Socket errors").then(|| socket_errors(&text));
     let failed = bad_answers.unwrap_or_default() + broken.unwrap_or_default();
@@ -62,7 +64,15 @@ pub(crate) fn download(url: &str, times: u32) -> Result<Bulk> {
     let (mut bytes, mut seconds) = (0.0, 0.0);
     for _ in 0..times {
         let output = Command::new("curl")
-            .args(["-sk", "--http1.1", "-o", "/dev/null", "-w", "%{http_code} %{size_download} %{time_total}", url])
+            .args([
+                "-sk",
+                "--http1.1",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code} %{size_download} %{time_total}",
+                url,
+            ])
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut words = text.split_whitespace();

@@ -49,7 +49,9 @@ impl Started {
     pub(crate) fn wait_for(&self, url: &str) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < START_MAX {
-            let code = Command::new("curl").args(["-sk", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", url]).output()?;
+            let code = Command::new("curl")
+                .args(["-sk", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", url])
+                .output()?;
             if code.stdout == b"200" {
                 return Ok(());
             }
@@ -57,7 +59,10 @@ impl Started {
         }
         let logs = fs::read_dir(&self.folder)?.filter_map(Result::ok).map(|entry| entry.path());
         let logs = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-        bail!("no answer from {url}\n{}", logs.filter_map(|log| fs::read_to_string(log).ok()).collect::<String>())
+        bail!(
+            "no answer from {url}\n{}",
+            logs.filter_map(|log| fs::read_to_string(log).ok()).collect::<String>()
+        )
     }
 }
 
@@ -72,10 +77,17 @@ impl Stage {
             fs::write(www.join(name), vec![b'x'; size])?;
         }
         let port = free_port()?;
-        let headers: String = ORIGIN_HEADERS.iter().map(|(name, value)| format!("add_header {name} '{value}'; ")).collect();
+        let headers: String =
+            ORIGIN_HEADERS.iter().map(|(name, value)| format!("add_header {name} '{value}'; ")).collect();
         let server = format!("server {{ listen 127.0.0.1:{port}; root {}; {headers} }}", www.display());
         let origin = nginx(folder.path(), "origin", 1, &server)?;
-        Ok(Self { folder, program: program.to_owned(), tools: tools.to_owned(), origin: port, _origin: origin })
+        Ok(Self {
+            folder,
+            program: program.to_owned(),
+            tools: tools.to_owned(),
+            origin: port,
+            _origin: origin,
+        })
     }
 
     /// nginx in front of the origin.
@@ -168,7 +180,8 @@ impl Stage {
     /// Our edge with one tunnel, and a `config.yml` for whoever connects.
     fn edge(&self, folder: &Path, protocol: &str, addresses: &[&str]) -> Result<(Process, u16)> {
         let (port, tunnel, admin) = (free_port()?, free_port()?, free_port()?);
-        let edges = addresses.iter().map(|address| format!("'{address}:{tunnel}'")).collect::<Vec<_>>().join(", ");
+        let edges =
+            addresses.iter().map(|address| format!("'{address}:{tunnel}'")).collect::<Vec<_>>().join(", ");
         let pair = self.folder.path();
         let text = format!(
             "domain: localhost\nlisten: {{ https: '127.0.0.1:{port}', http: off, tunnel: [{edges}], admin: '127.0.0.1:{admin}' }}\naccess-log: access.log\ncertificates: [{{ cert: {}, key: {} }}]\n",
@@ -227,8 +240,10 @@ proxy_max_temp_file_size 0; }} }}",
 
 fn nginx(folder: &Path, name: &str, workers: u8, servers: &str) -> Result<Process> {
     let at = folder.display();
-    let paths: String =
-        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| format!("{kind}_temp_path {at}/{name}-{kind}; ")).collect();
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {at}/{name}-{kind}; "))
+        .collect();
     let text = format!(
         "daemon off; user root; pid {at}/{name}.pid; error_log {at}/{name}.err; worker_processes {workers};
 events {{ worker_connections 4096; }}
@@ -247,7 +262,18 @@ fn certificate(folder: &Path) -> Result<()> {
     fs::write(folder.join("cert.pem"), made.cert.pem())?;
     fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())?;
     let packed = Command::new("openssl")
-        .args(["pkcs12", "-export", "-passout", "pass:bench", "-in", "cert.pem", "-inkey", "key.pem", "-out", "pair.p12"])
+        .args([
+            "pkcs12",
+            "-export",
+            "-passout",
+            "pass:bench",
+            "-in",
+            "cert.pem",
+            "-inkey",
+            "key.pem",
+            "-out",
+            "pair.p12",
+        ])
         .current_dir(folder)
         .output()?;
     ensure!(packed.status.success(), "openssl: {}", String::from_utf8_lossy(&packed.stderr));

@@ -27,10 +27,16 @@ pub(crate) fn render(rounds: &Rounds, options: &Options) -> String {
 }
 
 fn requests(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round) -> &Measured<Requests>) {
-    put(text, format_args!("\n## {title}\n\n| chain | requests/s | CPU µs/request | by process | × (a) | × (b) | p50 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|---|---|\n"));
+    put(
+        text,
+        format_args!(
+            "\n## {title}\n\n| chain | requests/s | CPU µs/request | by process | × (a) | × (b) | p50 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|---|---|\n"
+        ),
+    );
     let cost = |round: &Round| per_request(of(round));
     for (kind, done) in rounds {
-        let middle = |value: &dyn Fn(&Measured<Requests>) -> f64| median(done.iter().map(|round| value(of(round))));
+        let middle =
+            |value: &dyn Fn(&Measured<Requests>) -> f64| median(done.iter().map(|round| value(of(round))));
         let failed: u64 = done.iter().map(|round| of(round).outcome.failed).sum();
         put(
             text,
@@ -51,7 +57,12 @@ fn requests(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round)
 }
 
 fn bulk(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round) -> &Measured<Bulk>) {
-    put(text, format_args!("\n## {title}\n\n| chain | MiB/s | CPU-s/GiB | × (a) | × (b) |\n|---|---|---|---|---|\n"));
+    put(
+        text,
+        format_args!(
+            "\n## {title}\n\n| chain | MiB/s | CPU-s/GiB | × (a) | × (b) |\n|---|---|---|---|---|\n"
+        ),
+    );
     let cost = |round: &Round| per_gib(of(round));
     for (kind, done) in rounds {
         put(
@@ -70,13 +81,27 @@ fn bulk(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round) -> 
 }
 
 fn memory(text: &mut String, rounds: &Rounds) {
-    put(text, format_args!("\n## Memory (PSS, MiB)\n\n| chain | idle | after the small requests |\n|---|---|---|\n"));
+    put(
+        text,
+        format_args!(
+            "\n## Memory (PSS, MiB)\n\n| chain | idle | after the small requests |\n|---|---|---|\n"
+        ),
+    );
     for (kind, done) in rounds {
         let Some(last) = done.last() else { continue };
         let list = |sizes: &[(String, u64)]| {
             sizes.iter().map(|(name, kib)| format!("{name} {:.1}", mib(*kib))).collect::<Vec<_>>().join(", ")
         };
-        put(text, format_args!("| ({}) {} | {} | {} |\n", kind.letter(), kind.name(), list(&last.idle), list(&last.loaded)));
+        put(
+            text,
+            format_args!(
+                "| ({}) {} | {} | {} |\n",
+                kind.letter(),
+                kind.name(),
+                list(&last.idle),
+                list(&last.loaded)
+            ),
+        );
     }
 }
 
@@ -84,7 +109,11 @@ fn memory(text: &mut String, rounds: &Rounds) {
 pub(crate) fn soak(kind: Kind, steps: &[(u64, Vec<(String, u64)>)]) -> String {
     let mut text = format!("{}:\n\n| requests | memory |\n|---|---|\n", kind.name());
     for (sent, memory) in steps {
-        let sizes = memory.iter().map(|(name, kib)| format!("{name} {:.1}", mib(*kib))).collect::<Vec<_>>().join(", ");
+        let sizes = memory
+            .iter()
+            .map(|(name, kib)| format!("{name} {:.1}", mib(*kib)))
+            .collect::<Vec<_>>()
+            .join(", ");
         put(&mut text, format_args!("| {sent} | {sizes} |\n"));
     }
     text.push('\n');
@@ -119,7 +148,10 @@ fn by_process(done: &[Round], of: &impl Fn(&Round) -> &Measured<Requests>) -> St
     let one = |(at, (name, _)): (usize, &(String, u64))| {
         let cost = |round: &Round| {
             let measured = of(round);
-            measured.cpu.get(at).map_or(0.0, |(_, ns)| *ns as f64 / 1000.0 / measured.outcome.count.max(1) as f64)
+            measured
+                .cpu
+                .get(at)
+                .map_or(0.0, |(_, ns)| *ns as f64 / 1000.0 / measured.outcome.count.max(1) as f64)
         };
         format!("{name} {:.1}", median(done.iter().map(cost)))
     };

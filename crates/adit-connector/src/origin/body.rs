@@ -158,7 +158,11 @@ mod tests {
     use super::*;
 
     /// Feeds `bytes` in steps and collects the body; `Err` for malformed bytes, `Ok(None)` when it does not end.
-    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize, usize)>, OriginError> {
+    fn read(
+        framing: Framing,
+        bytes: &[u8],
+        step: usize,
+    ) -> Result<Option<(Vec<u8>, usize, usize)>, OriginError> {
         let (mut reader, mut buffer) = (BodyReader::new(framing), BytesMut::new());
         let (mut body, mut trailers) = (Vec::new(), 0);
         for chunk in bytes.chunks(step) {
@@ -185,12 +189,26 @@ mod tests {
             assert_eq!(chunked, Some((b"hello world".to_vec(), 2, 0)), "step {step}");
             assert_eq!(read(Framing::UntilClose, b"hello", step).unwrap(), None);
         }
-        assert_eq!(read(Framing::Length(5), b"hello!", 9).unwrap().unwrap().2, 1, "a byte too many is left over");
+        assert_eq!(
+            read(Framing::Length(5), b"hello!", 9).unwrap().unwrap().2,
+            1,
+            "a byte too many is left over"
+        );
     }
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for bad in ["x\r\n", "\r\n", "5\nhello", "-1\r\n", "+5\r\nhello\r\n", "0x5\r\n", "5\r\nhelloX\r\n", "11111111111111111\r\n", "0\r\nbad\r\n\r\n"] {
+        for bad in [
+            "x\r\n",
+            "\r\n",
+            "5\nhello",
+            "-1\r\n",
+            "+5\r\nhello\r\n",
+            "0x5\r\n",
+            "5\r\nhelloX\r\n",
+            "11111111111111111\r\n",
+            "0\r\nbad\r\n\r\n",
+        ] {
             assert!(read(Framing::Chunked, bad.as_bytes(), 64).is_err(), "{bad:?}");
         }
         assert!(read(Framing::Chunked, &[b'1'; SIZE_LINE_MAX + 1], 4096).is_err());

@@ -29,7 +29,8 @@ pub(crate) async fn connect(origin: &Origin, server_name: Option<&str>) -> Resul
             _ => Err(std::io::Error::from(std::io::ErrorKind::Unsupported)),
         }
     };
-    let raw = timeout(limit, connecting).await.map_err(|_| OriginError::ConnectTimeout(shown.clone(), limit))?;
+    let raw =
+        timeout(limit, connecting).await.map_err(|_| OriginError::ConnectTimeout(shown.clone(), limit))?;
     let raw = raw.map_err(|error| OriginError::Connect(shown, error))?;
     if origin.is_tls() { secure(origin, raw, server_name).await } else { Ok(raw.plain()) }
 }
@@ -76,7 +77,8 @@ async fn in_turn(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
 /// The family that the resolver prefers gets a head start; then the other one runs beside it.
 async fn side_by_side(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
     let preferred_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == preferred_v6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addresses.iter().partition(|address| address.is_ipv6() == preferred_v6);
     if second.is_empty() {
         return in_turn(&first).await;
     }
@@ -111,7 +113,9 @@ async fn secure(origin: &Origin, raw: Raw, server_name: Option<&str>) -> Result<
     let handshake = async {
         match raw {
             Raw::Tcp(stream) => connector.connect(name, stream).await.map(|stream| Io::Tls(Box::new(stream))),
-            Raw::Unix(stream) => connector.connect(name, stream).await.map(|stream| Io::TlsUnix(Box::new(stream))),
+            Raw::Unix(stream) => {
+                connector.connect(name, stream).await.map(|stream| Io::TlsUnix(Box::new(stream)))
+            }
         }
     };
     match timeout(origin.settings.tls_timeout, handshake).await {

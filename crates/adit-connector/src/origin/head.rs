@@ -122,7 +122,9 @@ pub(super) fn take(buffer: &mut BytesMut, method: &[u8]) -> Result<Option<Respon
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if buffer.len() < HEAD_MAX => return Ok(None),
         Ok(Status::Partial) => return Err(OriginError::Malformed("the head is too long")),
-        Err(httparse::Error::TooManyHeaders) => return Err(OriginError::Malformed("the head has too many fields")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(OriginError::Malformed("the head has too many fields"));
+        }
         Err(_) => return Err(OriginError::Malformed("not an HTTP/1.1 head")),
     };
     let status = response.code.unwrap_or_default();
@@ -134,7 +136,9 @@ pub(super) fn take(buffer: &mut BytesMut, method: &[u8]) -> Result<Option<Respon
     let head = buffer.split_to(length).freeze();
     let mut fields = Fields::with_capacity(head, ranges.len());
     for (name, value) in ranges {
-        fields.push_range(name, value).map_err(|_| OriginError::Malformed("a field lies outside of the head"))?;
+        fields
+            .push_range(name, value)
+            .map_err(|_| OriginError::Malformed("a field lies outside of the head"))?;
     }
     Ok(Some(ResponseHead { status, fields, framing, keep_alive }))
 }
@@ -172,7 +176,8 @@ impl Scan {
             10 if is("connection") => self.connection(header.value),
             10 if is("keep-alive") => {}
             14 if is("content-length") => {
-                let length = parse_length(header.value).ok_or(OriginError::Malformed("bad Content-Length"))?;
+                let length =
+                    parse_length(header.value).ok_or(OriginError::Malformed("bad Content-Length"))?;
                 if self.length.is_some_and(|known| known != length) {
                     return Err(OriginError::Malformed("two different lengths"));
                 }
@@ -218,8 +223,12 @@ impl Scan {
 fn named_by_connection<'h>(headers: &[httparse::Header<'h>]) -> Vec<&'h str> {
     let usual = ["close", "keep-alive", "upgrade"];
     let lists = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("connection"));
-    let names = lists.filter_map(|header| std::str::from_utf8(header.value).ok()).flat_map(|list| list.split(','));
-    names.map(str::trim).filter(|name| !name.is_empty() && !usual.iter().any(|usual| usual.eq_ignore_ascii_case(name))).collect()
+    let names =
+        lists.filter_map(|header| std::str::from_utf8(header.value).ok()).flat_map(|list| list.split(','));
+    names
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !usual.iter().any(|usual| usual.eq_ignore_ascii_case(name)))
+        .collect()
 }
 
 fn parse_length(value: &[u8]) -> Option<u64> {

@@ -100,7 +100,9 @@ impl Connection {
             match head::take(&mut self.buffer, method)? {
                 Some(head) if head.status < 200 && head.status != 101 => interim(&head, answer).await?,
                 Some(head) => return Ok(head),
-                None if self.fill(SMALL_READ, upload, answer).await? == 0 => return Err(OriginError::Closed.into()),
+                None if self.fill(SMALL_READ, upload, answer).await? == 0 => {
+                    return Err(OriginError::Closed.into());
+                }
                 None => {}
             }
         }
@@ -154,7 +156,7 @@ pub(super) fn server_name(origin: &Origin, request: &StreamRequest) -> Option<St
     }
     let visitor = || {
         let host = String::from_utf8_lossy(&request.host).into_owned();
-        host.rsplit_once(':').map_or(host.clone(), |(name, _)| name.to_owned())
+        host.rsplit_once(':').map_or_else(|| host.clone(), |(name, _)| name.to_owned())
     };
     if origin.settings.match_sni_to_host {
         return Some(visitor());
@@ -377,7 +379,8 @@ fn chunk_of(data: &Bytes) -> Bytes {
 
 /// The end of a chunked body. Fields that frame or route a message are no trailers (RFC 9110, section 6.5.1).
 fn last_chunk(fields: &adit_wire::fields::Fields) -> Bytes {
-    let forbidden = ["content-length", "transfer-encoding", "host", "content-encoding", "trailer", "te", "connection"];
+    let forbidden =
+        ["content-length", "transfer-encoding", "host", "content-encoding", "trailer", "te", "connection"];
     let mut out = BytesMut::from(&b"0\r\n"[..]);
     for (name, value) in fields.iter() {
         let bad_name = forbidden.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()));

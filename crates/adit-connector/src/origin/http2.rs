@@ -51,9 +51,7 @@ pub(super) async fn request(
     };
     let head = head(origin, request)?;
     let (response, stream) = send.send_request(head, !request.has_body).map_err(OriginError::Http2)?;
-    let upload = async {
-        if request.has_body { upload(body, stream).await } else { Ok(()) }
-    };
+    let upload = async { if request.has_body { upload(body, stream).await } else { Ok(()) } };
     let download = download(response, answer);
     // A finished answer ends the exchange, whatever is left of the upload.
     let mut upload = std::pin::pin!(upload);
@@ -69,9 +67,17 @@ pub(super) async fn request(
 }
 
 /// A sender that may send now; `None` when the origin speaks only HTTP/1.1.
-async fn sender(origin: &Rc<Origin>, request: &StreamRequest) -> Result<Option<SendRequest<Bytes>>, OriginError> {
+async fn sender(
+    origin: &Rc<Origin>,
+    request: &StreamRequest,
+) -> Result<Option<SendRequest<Bytes>>, OriginError> {
     let name = server_name(origin, request);
-    let known = origin.shared.borrow().as_ref().filter(|shared| shared.server_name == name).map(|shared| shared.send.clone());
+    let known = origin
+        .shared
+        .borrow()
+        .as_ref()
+        .filter(|shared| shared.server_name == name)
+        .map(|shared| shared.send.clone());
     if let Some(send) = known
         && let Ok(ready) = send.ready().await
     {
@@ -83,7 +89,10 @@ async fn sender(origin: &Rc<Origin>, request: &StreamRequest) -> Result<Option<S
         return Ok(None);
     }
     let mut builder = h2::client::Builder::new();
-    builder.enable_push(false).initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let (send, driver) = builder.handshake(io).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = driver.await {
@@ -97,7 +106,8 @@ async fn sender(origin: &Rc<Origin>, request: &StreamRequest) -> Result<Option<S
 
 fn head(origin: &Origin, request: &StreamRequest) -> Result<Request<()>, OriginError> {
     let bad = |what| OriginError::Request(what);
-    let authority = origin.settings.http_host_header.as_ref().map_or(&request.host[..], |host| host.as_bytes());
+    let authority =
+        origin.settings.http_host_header.as_ref().map_or(&request.host[..], |host| host.as_bytes());
     let scheme = if matches!(origin.service, Service::Http { tls: true, .. }) { "https" } else { "http" };
     let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(&request.target[..]);
     let mut head = Request::new(());
@@ -141,7 +151,10 @@ fn header_map(fields: &Fields) -> Result<HeaderMap, OriginError> {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter_shared() {
         let name = HeaderName::from_bytes(name).map_err(|_| OriginError::Request("not a field name"))?;
-        map.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| OriginError::Request("not a field value"))?);
+        map.append(
+            name,
+            HeaderValue::from_maybe_shared(value).map_err(|_| OriginError::Request("not a field value"))?,
+        );
     }
     Ok(map)
 }

@@ -28,7 +28,10 @@ fn build(origin: &Origin) -> Result<ClientConfig, OriginError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| OriginError::Trust(error.to_string()))?;
     let mut config = if origin.settings.no_tls_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))).with_no_client_auth()
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            .with_no_client_auth()
     } else {
         builder.with_root_certificates(roots(origin)?).with_no_client_auth()
     };

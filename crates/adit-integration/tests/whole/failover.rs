@@ -14,10 +14,16 @@ fn load(visitor: Visitor) -> (tokio::sync::oneshot::Sender<()>, tokio::task::Joi
         let mut good = 0;
         let mut sender = visitor.connect(APP).await.unwrap();
         while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
-            let response = sender.send(visitor.request(Method::GET, APP, "/bytes/2000", empty())).await.unwrap();
+            let response =
+                sender.send(visitor.request(Method::GET, APP, "/bytes/2000", empty())).await.unwrap();
             let status = response.status();
             let answer = whole(response).await.unwrap();
-            assert_eq!((status, answer.body.len()), (StatusCode::OK, 2000), "after {good} good ones: {}", answer.text());
+            assert_eq!(
+                (status, answer.body.len()),
+                (StatusCode::OK, 2000),
+                "after {good} good ones: {}",
+                answer.text()
+            );
             good += 1;
         }
         good
@@ -162,14 +168,26 @@ async fn where_udp_is_blocked_http2_is_taken_in_time() {
 async fn new_rules_are_served_without_a_restart() {
     for way in Way::ours() {
         let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
-        let connector = Connector::start(way, &edge, "home", "  - hostname: a.example.test\n    service: http_status:201\n  - service: http_status:404");
+        let connector = Connector::start(
+            way,
+            &edge,
+            "home",
+            "  - hostname: a.example.test\n    service: http_status:201\n  - service: http_status:404",
+        );
         edge.has_connections(4).await;
         let config = std::fs::read_dir(edge.folder()).unwrap().map(|entry| entry.unwrap().path());
-        let config = config.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("config-")).last().unwrap();
+        let config = config
+            .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("config-"))
+            .last()
+            .unwrap();
         let text = std::fs::read_to_string(&config).unwrap();
         std::fs::write(&config, text.replace("service: http_status:201", "service: broken")).unwrap();
         drop(connector.program.says("configuration not reloaded"));
-        assert_eq!(edge.visitor().get("a.example.test", "/").await.status.as_u16(), 201, "the last good rules");
+        assert_eq!(
+            edge.visitor().get("a.example.test", "/").await.status.as_u16(),
+            201,
+            "the last good rules"
+        );
         std::fs::write(&config, text.replace("http_status:201", "http_status:202")).unwrap();
         drop(connector.program.says("configuration reloaded"));
         assert_eq!(edge.visitor().get("a.example.test", "/").await.status.as_u16(), 202, "{way:?}");

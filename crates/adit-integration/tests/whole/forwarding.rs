@@ -32,7 +32,11 @@ async fn a_request_reaches_a_service_that_has_no_address() {
         let home = Home::published(way).await;
         for visitor in visitors(&home) {
             let answer = visitor.get(APP, "/some/path?a=1&b=%20").await;
-            assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "GET /some/path\n"), "{way:?}");
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (StatusCode::OK, "GET /some/path\n"),
+                "{way:?}"
+            );
         }
     }
 }
@@ -112,7 +116,11 @@ async fn answers_without_a_body_have_none() {
         for visitor in visitors(&home) {
             let request = visitor.request(Method::HEAD, APP, "/bytes/1000", empty());
             let head = visitor.ask(APP, request).await;
-            assert_eq!((head.status, head.header("content-length"), head.body.len()), (StatusCode::OK, "1000", 0), "{way:?}");
+            assert_eq!(
+                (head.status, head.header("content-length"), head.body.len()),
+                (StatusCode::OK, "1000", 0),
+                "{way:?}"
+            );
             for (path, status) in [("/status/204", 204), ("/status/304", 304), ("/status/500", 500)] {
                 let answer = visitor.get(APP, path).await;
                 assert_eq!((answer.status.as_u16(), answer.body.len()), (status, 0), "{way:?} {path}");
@@ -141,7 +149,9 @@ async fn a_client_that_expects_100_continue_gets_it() {
     for way in Way::all() {
         let home = Home::published(way).await;
         let mut stream = home.visitor().raw(APP).await.unwrap();
-        let head = format!("POST /echo HTTP/1.1\r\nHost: {APP}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n");
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nHost: {APP}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut interim = [0; 25];
         stream.read_exact(&mut interim).await.unwrap();
@@ -175,7 +185,11 @@ async fn grpc_works_with_messages_both_ways_and_trailers_at_the_end() {
         let mut answer = response.into_body();
         for message in ["one", "two", "three"] {
             let frame = answer.frame().await.unwrap().unwrap();
-            assert_eq!(frame.into_data().unwrap(), message, "{way:?}: each message comes before the next is sent");
+            assert_eq!(
+                frame.into_data().unwrap(),
+                message,
+                "{way:?}: each message comes before the next is sent"
+            );
             let next = if message == "one" { "two" } else { "three" };
             if message != "three" {
                 sender.send_data(next.into()).await.unwrap();
@@ -188,7 +202,10 @@ async fn grpc_works_with_messages_both_ways_and_trailers_at_the_end() {
                 Err(frame) => assert!(frame.into_data().unwrap().is_empty()),
             }
         };
-        assert_eq!((&trailers["grpc-status"], &trailers["grpc-message"]), (&"0".parse().unwrap(), &"fine".parse().unwrap()));
+        assert_eq!(
+            (&trailers["grpc-status"], &trailers["grpc-message"]),
+            (&"0".parse().unwrap(), &"fine".parse().unwrap())
+        );
     }
 }
 
@@ -214,7 +231,10 @@ async fn one_record_per_request_says_what_happened() {
     ] {
         assert_eq!(record[field], value, "{record}");
     }
-    assert_eq!((&record["status"], &record["body_bytes_sent"], &record["request_bytes"]), (&200.into(), &4.into(), &4.into()));
+    assert_eq!(
+        (&record["status"], &record["body_bytes_sent"], &record["request_bytes"]),
+        (&200.into(), &4.into(), &4.into())
+    );
     assert!(record["upstream_response_time"].is_number() && record["request_time"].is_number(), "{record}");
     let metrics = Visitor::plain(home.edge.admin).get("localhost", "/metrics").await.text();
     assert!(metrics.contains("adit_"), "{metrics}");

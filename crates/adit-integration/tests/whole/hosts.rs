@@ -63,7 +63,12 @@ async fn plain_http_redirects_and_answers_health_checks() {
 #[tokio::test]
 async fn behind_a_platform_that_ends_tls_plain_http_is_proxied() {
     let edge = Edge::plan().tunnel("home", &["*.example.test"]).with("http-mode: serve").start();
-    let _connector = Connector::start(Way::Quic, &edge, "home", "  - hostname: app.example.test\n    service: http_status:207\n  - service: http_status:404");
+    let _connector = Connector::start(
+        Way::Quic,
+        &edge,
+        "home",
+        "  - hostname: app.example.test\n    service: http_status:207\n  - service: http_status:404",
+    );
     edge.has_connections(4).await;
     let plain = Visitor::plain(edge.http);
     assert_eq!(plain.get(APP, "/").await.status.as_u16(), 207);
@@ -103,7 +108,10 @@ async fn a_dead_origin_is_a_502_and_only_the_operator_learns_why() {
         };
         let answer = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap();
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{way:?}");
-        assert!(!answer.text().contains(&address) && !format!("{:?}", answer.headers).contains(&address), "{answer:?}");
+        assert!(
+            !answer.text().contains(&address) && !format!("{:?}", answer.headers).contains(&address),
+            "{answer:?}"
+        );
         if way.is_ours() {
             let line = connector.program.says("refused");
             assert!(line.contains(&address) || line.contains("Connection refused"), "{line}");

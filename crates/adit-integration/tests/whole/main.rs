@@ -3,6 +3,8 @@
 //! Each test goes through every way to connect: our connector over both transports, and the real cloudflared over both
 //! when `CLOUDFLARED_BIN` names it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
+
 mod failover;
 mod forwarding;
 mod hosts;

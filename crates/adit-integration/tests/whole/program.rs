@@ -11,7 +11,8 @@ use tempfile::TempDir;
 fn all_errors_of_a_file_come_at_once_with_their_places() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("edge.yml");
-    fs::write(&path, "domain: example.test\nlistn: {}\nlisten: { https: nowhere }\nhttp-mode: maybe\n").unwrap();
+    fs::write(&path, "domain: example.test\nlistn: {}\nlisten: { https: nowhere }\nhttp-mode: maybe\n")
+        .unwrap();
     for verb in [vec!["check"], vec!["edge", "run", "--config"]] {
         let ended = run(verb.iter().copied().chain([path.to_str().unwrap()]));
         assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -46,7 +47,11 @@ fn a_port_in_use_is_named_and_nothing_is_served() {
     let config = plan.folder().join("edge.yml");
     let ended = run(["edge", "run", "--config", config.to_str().unwrap()]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains(&address.to_string()) && ended.stderr.contains("another program"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(&address.to_string()) && ended.stderr.contains("another program"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -69,7 +74,8 @@ async fn a_demo_serves_a_page_and_leaves_nothing_behind() {
     let mut demo = Program::start(&mut command);
     let line = demo.says("curl");
     let curl = line.split_once("curl").unwrap().1;
-    let curl = std::process::Command::new("sh").arg("-c").arg(format!("curl -sS --fail {curl}")).output().unwrap();
+    let curl =
+        std::process::Command::new("sh").arg("-c").arg(format!("curl -sS --fail {curl}")).output().unwrap();
     assert!(curl.status.success(), "{curl:?}");
     assert!(String::from_utf8_lossy(&curl.stdout).contains("<html"), "{curl:?}");
     demo.signal("INT");
@@ -94,7 +100,8 @@ async fn a_tunnel_lives_through_create_list_info_token_rotate_and_delete() {
     assert!(tunnel(&["list"]).contains("home"));
     let _connector = Connector::start(Way::Quic, &edge, "home", "  - service: http_status:201");
     edge.has_connections(4).await;
-    let info: serde_json::Value = serde_json::from_str(&tunnel(&["info", "home", "--output", "json"])).unwrap();
+    let info: serde_json::Value =
+        serde_json::from_str(&tunnel(&["info", "home", "--output", "json"])).unwrap();
     assert_eq!(info["connections"].as_array().unwrap().len(), 4, "{info}");
     fs::write(edge.file("token"), tunnel(&["token", "home"])).unwrap();
     let by_token = |file: &str| {
@@ -123,12 +130,24 @@ async fn local_endpoints_tell_readiness() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(admin.get("localhost", path).await.status, 200, "{path}");
     }
-    let connector = Connector::start_with(Way::Quic, &edge, "home", "  - service: http_status:201", "metrics: 127.0.0.1:0");
+    let connector = Connector::start_with(
+        Way::Quic,
+        &edge,
+        "home",
+        "  - service: http_status:201",
+        "metrics: 127.0.0.1:0",
+    );
     edge.has_connections(4).await;
-    let line: serde_json::Value = serde_json::from_str(&connector.program.says("connector is starting")).unwrap();
+    let line: serde_json::Value =
+        serde_json::from_str(&connector.program.says("connector is starting")).unwrap();
     let metrics = Visitor::plain(line["metrics"].as_str().unwrap().parse().unwrap());
     drop(connector.program.says_times("registered tunnel connection", 4));
     let ready = metrics.get("localhost", "/ready").await;
-    assert_eq!((ready.status.as_u16(), ready.text().contains("\"readyConnections\":4")), (200, true), "{}", ready.text());
+    assert_eq!(
+        (ready.status.as_u16(), ready.text().contains("\"readyConnections\":4")),
+        (200, true),
+        "{}",
+        ready.text()
+    );
     assert!(metrics.get("localhost", "/metrics").await.text().contains("cloudflared_tunnel"));
 }

@@ -14,7 +14,8 @@ async fn an_unknown_tunnel_and_a_wrong_secret_are_refused_by_name() {
         let home = Home::published(way).await;
         let text = std::fs::read_to_string(home.edge.file("home.json")).unwrap();
         let credentials: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let (id, secret) = (credentials["TunnelID"].as_str().unwrap(), credentials["TunnelSecret"].as_str().unwrap());
+        let (id, secret) =
+            (credentials["TunnelID"].as_str().unwrap(), credentials["TunnelSecret"].as_str().unwrap());
         let wrong = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I=";
         std::fs::write(home.edge.file("wrong.json"), text.replace(secret, wrong)).unwrap();
         let stranger = "11111111-2222-4333-8444-555555555555";
@@ -34,10 +35,13 @@ async fn an_unknown_tunnel_and_a_wrong_secret_are_refused_by_name() {
 #[tokio::test]
 async fn a_name_that_is_not_granted_or_taken_is_refused_by_name() {
     for way in Way::all() {
-        let edge = Edge::plan().tunnel("first", &["app.example.test"]).tunnel("second", &["*.example.test"]).start();
+        let edge =
+            Edge::plan().tunnel("first", &["app.example.test"]).tunnel("second", &["*.example.test"]).start();
         let connections = if way.is_ours() { 4 } else { 2 };
         let rules = |status: u16, other: &str| {
-            format!("  - hostname: {APP}\n    service: http_status:{status}\n  - hostname: {other}\n    service: http_status:{status}\n  - service: http_status:404")
+            format!(
+                "  - hostname: {APP}\n    service: http_status:{status}\n  - hostname: {other}\n    service: http_status:{status}\n  - service: http_status:404"
+            )
         };
         let first = Connector::start(way, &edge, "first", &rules(201, "evil.other.test"));
         edge.has_connections(connections).await;
@@ -58,7 +62,8 @@ async fn a_name_that_is_not_granted_or_taken_is_refused_by_name() {
 #[tokio::test]
 async fn noise_on_any_port_harms_nobody() {
     let home = Home::published(Way::Quic).await;
-    let noise: Vec<u8> = (0..4096_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let noise: Vec<u8> =
+        (0..4096_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for address in [home.edge.tunnel[0], home.edge.https, home.edge.http] {
         for length in [1, 5, 24, 4096] {
             let mut stream = TcpStream::connect(address).await.unwrap();

@@ -46,7 +46,11 @@ async fn a_visitor_that_leaves_ends_the_request_at_the_origin() {
             drop(events);
             home.origin.has_been_left(left + 1).await;
         }
-        assert_eq!(home.visitor().get(APP, "/").await.status, StatusCode::OK, "{way:?}: others are untouched");
+        assert_eq!(
+            home.visitor().get(APP, "/").await.status,
+            StatusCode::OK,
+            "{way:?}: others are untouched"
+        );
     }
 }
 
@@ -79,7 +83,11 @@ async fn a_broken_answer_is_broken_for_the_visitor() {
                 assert!(response.status().is_server_error() || whole(response).await.is_err(), "{way:?}");
             }
         }
-        assert_eq!(home.visitor().get(APP, "/").await.status, StatusCode::OK, "{way:?}: others are untouched");
+        assert_eq!(
+            home.visitor().get(APP, "/").await.status,
+            StatusCode::OK,
+            "{way:?}: others are untouched"
+        );
     }
 }
 

@@ -19,7 +19,10 @@ async fn messages_pass_both_ways_and_the_close_too() {
             socket.send(Message::text("grüß dich")).await.unwrap();
             assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("grüß dich"));
             socket.close(None).await.unwrap();
-            assert!(matches!(socket.next().await, None | Some(Ok(Message::Close(_)))), "{way:?}: the answer to the close");
+            assert!(
+                matches!(socket.next().await, None | Some(Ok(Message::Close(_)))),
+                "{way:?}: the answer to the close"
+            );
         }
     }
 }
@@ -29,7 +32,8 @@ async fn a_refused_upgrade_is_a_plain_answer() {
     for way in Way::ours() {
         let home = Home::published(way).await;
         let visitor = home.visitor();
-        let mut request = visitor.request(http::Method::GET, APP, "/status/403", adit_testkit::visitor::empty());
+        let mut request =
+            visitor.request(http::Method::GET, APP, "/status/403", adit_testkit::visitor::empty());
         for (name, value) in [
             ("connection", "Upgrade"),
             ("upgrade", "websocket"),

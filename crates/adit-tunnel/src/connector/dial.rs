@@ -83,7 +83,7 @@ async fn dial_h2(dial: &Dial) -> Result<Link, DialError> {
         .map_err(|error| failed(LinkClosed::Transport(error.to_string())))?;
     let mut transport = h2::handshake(tls).await.map_err(failed)?;
     let (reader, writer) = transport.accept_control().await.map_err(failed)?;
-    Ok(Link::new(Transport::H2(transport), client::connect(reader, writer)))
+    Ok(Link::new(Transport::H2(Box::new(transport)), client::connect(reader, writer)))
 }
 
 async fn connect_tcp(dial: &Dial) -> std::io::Result<TcpStream> {

@@ -128,8 +128,12 @@ impl Inbound {
         let upgrade = headers.get(names::UPGRADE_HEADER).map(http::HeaderValue::as_bytes);
         match upgrade {
             Some(value) if value == names::UPGRADE_CONFIGURATION.as_bytes() => Kind::Configuration,
-            Some(value) if value == names::UPGRADE_WEBSOCKET.as_bytes() => Kind::Stream(StreamKind::WebSocket),
-            _ if headers.get(names::TCP_PROXY_SRC).is_some_and(|src| !src.is_empty()) => Kind::Stream(StreamKind::Tcp),
+            Some(value) if value == names::UPGRADE_WEBSOCKET.as_bytes() => {
+                Kind::Stream(StreamKind::WebSocket)
+            }
+            _ if headers.get(names::TCP_PROXY_SRC).is_some_and(|src| !src.is_empty()) => {
+                Kind::Stream(StreamKind::Tcp)
+            }
             Some(value) if value == names::UPGRADE_CONTROL_STREAM.as_bytes() => Kind::Control,
             _ => Kind::Stream(StreamKind::Http),
         }
@@ -160,7 +164,9 @@ impl Inbound {
         let authority = head.uri.authority().map_or("", http::uri::Authority::as_str);
         let target = match kind {
             StreamKind::Tcp => authority,
-            StreamKind::Http | StreamKind::WebSocket => head.uri.path_and_query().map_or("/", |target| target.as_str()),
+            StreamKind::Http | StreamKind::WebSocket => {
+                head.uri.path_and_query().map_or("/", |target| target.as_str())
+            }
         };
         let request = StreamRequest {
             kind,

@@ -91,7 +91,7 @@ impl Opening {
 fn parse(bytes: &Bytes) -> Result<Option<First>, StreamError> {
     let malformed = |error: &dyn std::fmt::Display| StreamError::Malformed(error.to_string());
     match preamble::parse(bytes).map_err(|error| malformed(&error))? {
-        preamble::Parsed::Incomplete { .. } => Ok(None),
+        preamble::Parsed::Incomplete => Ok(None),
         preamble::Parsed::Complete(Preamble::Rpc, used) => Ok(Some(First::Rpc(bytes.slice(used..)))),
         preamble::Parsed::Complete(Preamble::Data { .. }, _) => {
             let request = decode_request_stream(bytes).map_err(|error| malformed(&error))?;

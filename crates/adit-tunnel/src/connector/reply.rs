@@ -64,7 +64,13 @@ impl Reply {
     ///
     /// # Errors
     /// When the stream is gone, or a field cannot be sent.
-    pub async fn head(self, status: u16, fields: &Fields, first: Bytes, end: bool) -> Result<ReplyBody, StreamError> {
+    pub async fn head(
+        self,
+        status: u16,
+        fields: &Fields,
+        first: Bytes,
+        end: bool,
+    ) -> Result<ReplyBody, StreamError> {
         match self.0 {
             Inner::Quic { send, wants_trailers, .. } => {
                 let framed = wants_trailers && !end && fields.get("content-length").is_none();

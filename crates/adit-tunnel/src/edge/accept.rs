@@ -95,7 +95,11 @@ enum ControlReader {
 }
 
 impl AsyncRead for ControlReader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         if let Self::Waiting(response) = &mut *self {
             let response = ready!(Pin::new(response).poll(cx)).map_err(std::io::Error::other)?;
             *self = Self::Open(H2Reader::new(response.into_body()));

@@ -170,7 +170,10 @@ fn into_frame(piece: Result<Piece, StreamError>) -> Result<Frame<Bytes>, StreamE
     }
 }
 
-fn poll_h2(recv: &mut h2::RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+fn poll_h2(
+    recv: &mut h2::RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
     if let Some(data) = ready!(crate::framing::poll_data_h2(recv, cx)) {
         return Poll::Ready(Some(data.map(Frame::data)));
     }
@@ -194,7 +197,8 @@ fn retire_quic(mut recv: RecvStream, guard: Option<InFlight>) {
 }
 
 async fn drain_h2(mut recv: h2::RecvStream) {
-    let end = async { while let Some(Ok(_)) = poll_fn(|cx| crate::framing::poll_data_h2(&mut recv, cx)).await {} };
+    let end =
+        async { while let Some(Ok(_)) = poll_fn(|cx| crate::framing::poll_data_h2(&mut recv, cx)).await {} };
     drop(tokio::time::timeout(FIN_WAIT, end).await);
 }
 
@@ -221,7 +225,11 @@ pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: Bytes) -> Result<(
 }
 
 /// The length that the body must have: RFC 9110 section 6.4.1 and 8.6.
-pub(super) fn length(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Option<u64>, SendError> {
+pub(super) fn length(
+    method: &Method,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<Option<u64>, SendError> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(None);
     }
@@ -247,7 +255,11 @@ pub struct Duplex {
 }
 
 impl AsyncRead for Duplex {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.pending.is_empty() {
             match ready!(pin!(&mut self.read).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(())),

@@ -139,7 +139,11 @@ impl Sender {
     }
 
     /// One request whose body is the new configuration.
-    pub(super) async fn push_configuration(&self, version: i32, json: &[u8]) -> Result<ConfigurationApplied, String> {
+    pub(super) async fn push_configuration(
+        &self,
+        version: i32,
+        json: &[u8],
+    ) -> Result<ConfigurationApplied, String> {
         let text = |error: h2::Error| error.to_string();
         let mut request = Request::new(());
         *request.method_mut() = http::Method::PUT;
@@ -260,7 +264,9 @@ fn respond(
 
 /// Our connector says why; cloudflared does not on HTTP/2.
 fn cause(outer: &HeaderMap) -> String {
-    let cause = outer.get(crate::connector::CAUSE).map(|cause| String::from_utf8_lossy(cause.as_bytes()).into_owned());
+    let cause = outer
+        .get(crate::connector::CAUSE)
+        .map(|cause| String::from_utf8_lossy(cause.as_bytes()).into_owned());
     cause.unwrap_or_else(|| "no cause given".to_owned())
 }
 
@@ -270,7 +276,8 @@ fn is_from_connector(meta: &HeaderValue) -> bool {
 
 /// An accepted WebSocket comes as 200 (cloudflared: `http2.go`); the handshake's own field tells it from a page.
 fn status_of(kind: StreamKind, status: StatusCode, headers: &HeaderMap) -> u16 {
-    let accepted = headers.contains_key(header::SEC_WEBSOCKET_ACCEPT) || headers.contains_key(header::UPGRADE);
+    let accepted =
+        headers.contains_key(header::SEC_WEBSOCKET_ACCEPT) || headers.contains_key(header::UPGRADE);
     if kind == StreamKind::WebSocket && status == StatusCode::OK && accepted { 101 } else { status.as_u16() }
 }
 

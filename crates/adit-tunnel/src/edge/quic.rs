@@ -45,7 +45,10 @@ where
     respond(&head, &answer, move |length| ResponseBody::quic(recv, rest, length, framed, upload, guard))
 }
 
-async fn open(connection: &quinn::Connection, guard: &InFlight) -> Result<(SendStream, RecvStream), SendError> {
+async fn open(
+    connection: &quinn::Connection,
+    guard: &InFlight,
+) -> Result<(SendStream, RecvStream), SendError> {
     tokio::select! {
         biased;
         opened = connection.open_bi() => opened.map_err(|_| SendError::NotSent),
@@ -56,7 +59,9 @@ async fn open(connection: &quinn::Connection, guard: &InFlight) -> Result<(SendS
 
 /// A body of unknown length may end in trailers; framing carries them when both ends can.
 fn is_framed(head: &RequestHead<'_>, has_body: bool, extensions: Extensions) -> bool {
-    has_body && extensions.contains(Extensions::TRAILERS) && !head.headers.contains_key(header::CONTENT_LENGTH)
+    has_body
+        && extensions.contains(Extensions::TRAILERS)
+        && !head.headers.contains_key(header::CONTENT_LENGTH)
 }
 
 fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
@@ -144,7 +149,11 @@ fn is_interim(answer: &ConnectResponse) -> bool {
     answer.status.is_some_and(|status| (100..200).contains(&status) && status != 101)
 }
 
-async fn read_some(recv: &mut RecvStream, buffer: &mut BytesMut, guard: &InFlight) -> Result<usize, SendError> {
+async fn read_some(
+    recv: &mut RecvStream,
+    buffer: &mut BytesMut,
+    guard: &InFlight,
+) -> Result<usize, SendError> {
     buffer.reserve(HEAD_READ);
     tokio::select! {
         biased;

@@ -246,7 +246,9 @@ impl<'a> Message<'a> {
 
     fn root(&self) -> Result<Struct, DecodeError> {
         let root = self.follow(At { segment: 0, word: 0 })?;
-        let Some((pointer, at)) = root else { return Ok(Struct { at: At { segment: 0, word: 0 }, data: 0, pointers: 0 }) };
+        let Some((pointer, at)) = root else {
+            return Ok(Struct { at: At { segment: 0, word: 0 }, data: 0, pointers: 0 });
+        };
         if pointer & 3 != 0 {
             return Err(DecodeError::Malformed("the root is no struct"));
         }

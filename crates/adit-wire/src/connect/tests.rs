@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::preamble::DATA_PREAMBLE;
 
-#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused_qualifications, elided_lifetimes_in_paths, unnameable_types, clippy::use_self, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused_qualifications, elided_lifetimes_in_paths, unnameable_types, clippy::use_self, clippy::unwrap_used, clippy::unimplemented, reason = "generated")]
 #[rustfmt::skip]
 mod quic_metadata_capnp;
 
@@ -24,7 +24,9 @@ fn entries<'a>(method: &'a [u8], host: &'a [u8], pairs: &'a Pairs) -> impl Itera
 
 fn request(pairs: &Pairs) -> Bytes {
     let mut out = BytesMut::new();
-    encode_request(&mut out, StreamKind::Http, &[b"https://a.example", b"/x?y=1"], || entries(b"GET", b"a.example", pairs));
+    encode_request(&mut out, StreamKind::Http, &[b"https://a.example", b"/x?y=1"], || {
+        entries(b"GET", b"a.example", pairs)
+    });
     out.freeze()
 }
 
@@ -56,7 +58,9 @@ fn a_request_survives_the_wire() {
 #[test]
 fn a_response_survives_the_wire() {
     let mut out = BytesMut::new();
-    encode_response(&mut out, None, || [Entry::Meta("HttpStatus", b"204"), Entry::Header(b"A", b"b")].into_iter());
+    encode_response(&mut out, None, || {
+        [Entry::Meta("HttpStatus", b"204"), Entry::Header(b"A", b"b")].into_iter()
+    });
     let (head, used) = decode_response_stream(&out.clone().freeze()).unwrap().unwrap();
     assert_eq!((used, head.status, head.error), (out.len(), Some(204), None));
     out.clear();
@@ -209,8 +213,8 @@ proptest! {
             bytes[at] = value;
         }
         let bytes = Bytes::from(bytes);
-        let _ = decode_request_stream(&bytes);
-        let _ = decode_response_stream(&bytes);
+        let _outcome = decode_request_stream(&bytes);
+        let _outcome = decode_response_stream(&bytes);
     }
 
     #[test]
@@ -218,7 +222,7 @@ proptest! {
         let mut bytes = DATA_PREAMBLE.to_vec();
         bytes.extend_from_slice(&tail);
         let bytes = Bytes::from(bytes);
-        let _ = decode_request_stream(&bytes);
-        let _ = decode_response_stream(&bytes);
+        let _outcome = decode_request_stream(&bytes);
+        let _outcome = decode_response_stream(&bytes);
     }
 }
