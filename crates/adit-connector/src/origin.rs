@@ -1,6 +1,5 @@
 //! The way to an origin: a rule's pool of connections, and the three ways of asking.
 
-mod body;
 mod connect;
 mod head;
 mod http1;
@@ -14,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_http::answer::Malformed;
 use adit_policy::ingress::{OriginRequest, Service};
 use adit_tunnel::connector::{RequestBody, StreamRequest};
 use rustls::ClientConfig;
@@ -56,7 +56,9 @@ pub(crate) enum OriginError {
     #[error("the connection to the origin broke")]
     Broken(#[source] std::io::Error),
     #[error("the origin's answer is malformed: {0}")]
-    Malformed(&'static str),
+    Malformed(#[from] Malformed),
+    #[error("the origin upgraded a connection that nobody asked to upgrade")]
+    Upgraded,
     #[error("HTTP/2 with the origin failed")]
     Http2(#[from] h2::Error),
     #[error("the request cannot be sent: {0}")]
@@ -71,7 +73,7 @@ impl OriginError {
             Self::ConnectTimeout(..) => "connect_timeout",
             Self::Tls(..) | Self::Trust(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",
-            Self::Malformed(_) | Self::Http2(_) => "malformed_answer",
+            Self::Malformed(_) | Self::Upgraded | Self::Http2(_) => "malformed_answer",
             Self::Request(_) => "malformed_request",
         }
     }

@@ -31,6 +31,12 @@ pub(crate) enum Problem {
     Cancelled,
 }
 
+impl From<adit_http::answer::Malformed> for Problem {
+    fn from(error: adit_http::answer::Malformed) -> Self {
+        Self::Origin(error.into())
+    }
+}
+
 impl Problem {
     /// The stable word for logs and metrics.
     pub(crate) fn code(&self) -> &'static str {

@@ -79,17 +79,22 @@ impl Addresses {
         let tcp = |what, addresses: &[SocketAddr]| -> Result<Vec<_>, BindError> {
             addresses
                 .iter()
-                .map(|address| bind_tcp(*address).map_err(|error| failed(what, *address, error)))
+                .map(|address| {
+                    let only_v6 = shares_port(*address, addresses);
+                    bind_tcp(*address, only_v6).map_err(|error| failed(what, *address, error))
+                })
                 .collect()
         };
         let tunnel = tcp("tunnel", &self.tunnel)?;
         let https = tcp("https", &self.https)?;
         // Port 0 of UDP follows the TCP listener beside it: a tunnel has one port number.
         let beside = tunnel.iter().chain(&https).filter_map(|listener| listener.local_addr().ok());
-        let udp = |address| {
-            adit_tunnel::quic::bind_udp(address).map_err(|error| failed("tunnel, udp", address, error))
+        let beside: Vec<SocketAddr> = beside.collect();
+        let udp = |address: &SocketAddr| {
+            let socket = adit_tunnel::quic::bind_udp(*address, shares_port(*address, &beside));
+            socket.map_err(|error| failed("tunnel, udp", *address, error))
         };
-        let quic = beside.map(udp).collect::<Result<_, _>>()?;
+        let quic = beside.iter().map(udp).collect::<Result<_, _>>()?;
         Ok(Bound { https, http: tcp("http", &self.http)?, tunnel, quic })
     }
 }
@@ -108,11 +113,16 @@ fn failed(what: &'static str, address: SocketAddr, source: io::Error) -> BindErr
     BindError { what, address, hint, source }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<StdListener> {
+/// Whether an IPv4 listener has the same port: then an IPv6 wildcard must leave IPv4 to it.
+fn shares_port(address: SocketAddr, beside: &[SocketAddr]) -> bool {
+    address.port() != 0 && beside.iter().any(|other| other.is_ipv4() && other.port() == address.port())
+}
+
+fn bind_tcp(address: SocketAddr, only_v6: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(only_v6)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -1,4 +1,4 @@
-//! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, local endpoints.
+//! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, answers of origins, local endpoints.
 
 pub mod hop;
 
@@ -7,5 +7,7 @@ pub mod forwarded;
 pub mod upgrade;
 
 pub mod page;
+
+pub mod answer;
 
 pub mod local;

@@ -13,6 +13,7 @@ pub mod edge;
 pub mod home;
 pub mod origin;
 pub mod program;
+pub mod tap;
 pub mod visitor;
 
 pub use connector::{Connector, Way};

@@ -32,19 +32,19 @@ pub fn client(bind: SocketAddr, tls: Arc<rustls::ClientConfig>) -> io::Result<En
     let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits::STREAMS_MAX)));
-    let mut endpoint = endpoint(bind_udp(bind)?, None)?;
+    let mut endpoint = endpoint(bind_udp(bind, false)?, None)?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
 
-/// Binds a UDP socket with large buffers; a v6 wildcard takes v4 as well.
+/// Binds a UDP socket with large buffers; a v6 wildcard takes v4 as well, unless `only_v6`.
 ///
 /// # Errors
 /// When the address is in use or not ours.
-pub fn bind_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
+pub fn bind_udp(addr: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(only_v6)?;
     }
     // A smaller buffer than asked for is no reason to fail: the kernel clamps it.
     drop(socket.set_recv_buffer_size(SOCKET_BUFFER));

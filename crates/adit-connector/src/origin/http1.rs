@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use adit_http::answer::body::{BodyReader, Piece};
+use adit_http::answer::{self, ResponseHead};
 use adit_policy::ingress::Service;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
-use super::body::{BodyReader, Piece};
 use super::connect::connect;
-use super::head::{self, ResponseHead};
+use super::head;
 use super::io::Io;
 use super::{Origin, OriginError};
 use crate::rescue::Problem;
@@ -97,7 +98,7 @@ impl Connection {
         answer: &mut Answer,
     ) -> Result<ResponseHead, Problem> {
         loop {
-            match head::take(&mut self.buffer, method)? {
+            match answer::take(&mut self.buffer, method)? {
                 Some(head) if head.status < 200 && head.status != 101 => interim(&head, answer).await?,
                 Some(head) => return Ok(head),
                 None if self.fill(SMALL_READ, upload, answer).await? == 0 => {
@@ -178,7 +179,7 @@ async fn exchange(
     connection.send_head(origin, request, false, &mut upload).await?;
     let head = connection.read_head(&request.method, &mut upload, answer).await?;
     if head.status == 101 {
-        return Err(OriginError::Malformed("an upgrade that nobody asked for").into());
+        return Err(OriginError::Upgraded.into());
     }
     let complete = carry(&mut connection, &head, &mut upload, answer).await?;
     if complete && head.keep_alive && upload.is_done() && connection.buffer.is_empty() {

@@ -10,5 +10,6 @@ mod forwarding;
 mod hosts;
 mod program;
 mod refusals;
+mod replay;
 mod streaming;
 mod websocket;

@@ -4,8 +4,7 @@ use adit_wire::fields::Fields;
 use bytes::{Buf as _, Bytes, BytesMut};
 use httparse::{EMPTY_HEADER, Status};
 
-use super::OriginError;
-use super::head::Framing;
+use super::{Framing, Malformed};
 
 /// Characters of a chunk-size line with its extensions.
 const SIZE_LINE_MAX: usize = 1024;
@@ -16,7 +15,7 @@ const TRAILERS_MAX: usize = 64;
 
 /// What the buffer holds next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub enum Piece {
     /// Bytes of the body.
     Data(Bytes),
     /// The trailer section; the end follows.
@@ -29,14 +28,17 @@ pub(super) enum Piece {
 
 /// Where in the body we are.
 #[derive(Debug)]
-pub(super) enum BodyReader {
+pub struct BodyReader(State);
+
+#[derive(Debug)]
+enum State {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunked {
+enum Chunked {
     Size,
     Data(u64),
     /// The line end after a chunk.
@@ -46,38 +48,42 @@ pub(super) enum Chunked {
 }
 
 impl BodyReader {
-    pub(super) fn new(framing: Framing) -> Self {
-        match framing {
-            Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunked::Size),
-            Framing::UntilClose => Self::UntilClose,
-        }
+    /// At the start of a body.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        Self(match framing {
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunked::Size),
+            Framing::UntilClose => State::UntilClose,
+        })
     }
 
     /// Takes the next piece out of the buffer.
     ///
     /// # Errors
     /// When chunks are malformed.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Piece, OriginError> {
-        match self {
-            Self::Length(0) => Ok(Piece::End),
-            Self::Length(left) => Ok(data(buffer, left)),
-            Self::UntilClose if buffer.is_empty() => Ok(Piece::NeedMore),
-            Self::UntilClose => Ok(Piece::Data(buffer.split().freeze())),
-            Self::Chunked(state) => state.take(buffer),
+    pub fn take(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
+        match &mut self.0 {
+            State::Length(0) => Ok(Piece::End),
+            State::Length(left) => Ok(data(buffer, left)),
+            State::UntilClose if buffer.is_empty() => Ok(Piece::NeedMore),
+            State::UntilClose => Ok(Piece::Data(buffer.split().freeze())),
+            State::Chunked(state) => state.take(buffer),
         }
     }
 
     /// Whether the end of the connection is the end of the body.
-    pub(super) fn ends_with_connection(&self) -> bool {
-        matches!(self, Self::UntilClose)
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.0, State::UntilClose)
     }
 
     /// How much to make room for.
-    pub(super) fn expects(&self) -> Option<u64> {
-        match self {
-            Self::Length(left) => Some(*left),
-            Self::Chunked(_) | Self::UntilClose => None,
+    #[must_use]
+    pub fn expects(&self) -> Option<u64> {
+        match self.0 {
+            State::Length(left) => Some(left),
+            State::Chunked(_) | State::UntilClose => None,
         }
     }
 }
@@ -92,7 +98,7 @@ fn data(buffer: &mut BytesMut, left: &mut u64) -> Piece {
 }
 
 impl Chunked {
-    fn take(&mut self, buffer: &mut BytesMut) -> Result<Piece, OriginError> {
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
             match self {
                 Self::Size => match size_line(buffer)? {
@@ -108,7 +114,7 @@ impl Chunked {
                         buffer.advance(2);
                         *self = Self::Size;
                     }
-                    Some(_) => return Err(OriginError::Malformed("a chunk is longer than it says")),
+                    Some(_) => return Err(Malformed("a chunk is longer than it says")),
                 },
                 Self::Trailers => {
                     let Some(fields) = trailers(buffer)? else { return Ok(Piece::NeedMore) };
@@ -124,8 +130,8 @@ impl Chunked {
 }
 
 /// The size of the next chunk, once its line is complete. Extensions are ignored.
-fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, OriginError> {
-    let malformed = || OriginError::Malformed("bad chunk size");
+fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, Malformed> {
+    let malformed = || Malformed("bad chunk size");
     let Some(end) = buffer.iter().take(SIZE_LINE_MAX).position(|byte| *byte == b'\n') else {
         return if buffer.len() >= SIZE_LINE_MAX { Err(malformed()) } else { Ok(None) };
     };
@@ -139,7 +145,7 @@ fn size_line(buffer: &mut BytesMut) -> Result<Option<u64>, OriginError> {
     u64::from_str_radix(text, 16).map(Some).map_err(|_| malformed())
 }
 
-fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, OriginError> {
+fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, Malformed> {
     let mut slots = [EMPTY_HEADER; TRAILERS_MAX];
     match httparse::parse_headers(buffer, &mut slots) {
         Ok(Status::Complete((used, headers))) => {
@@ -149,7 +155,7 @@ fn trailers(buffer: &mut BytesMut) -> Result<Option<Fields>, OriginError> {
             Ok(Some(fields))
         }
         Ok(Status::Partial) if buffer.len() < TRAILERS_BYTES_MAX => Ok(None),
-        Ok(Status::Partial) | Err(_) => Err(OriginError::Malformed("bad trailer section")),
+        Ok(Status::Partial) | Err(_) => Err(Malformed("bad trailer section")),
     }
 }
 
@@ -162,7 +168,7 @@ mod tests {
         framing: Framing,
         bytes: &[u8],
         step: usize,
-    ) -> Result<Option<(Vec<u8>, usize, usize)>, OriginError> {
+    ) -> Result<Option<(Vec<u8>, usize, usize)>, Malformed> {
         let (mut reader, mut buffer) = (BodyReader::new(framing), BytesMut::new());
         let (mut body, mut trailers) = (Vec::new(), 0);
         for chunk in bytes.chunks(step) {

@@ -1,0 +1,4 @@
+//! libFuzzer's entrance to `adit_fuzz::config_yml`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| adit_fuzz::config_yml(data));

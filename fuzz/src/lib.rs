@@ -1,0 +1,202 @@
+//! What each fuzz target does with outside bytes, and the properties that it checks.
+//!
+//! The same functions run as ordinary tests over `seeds/` and over small changes of its files, so that a crash that was
+//! found once stays found without a fuzzer.
+
+use std::path::Path;
+
+use adit_http::answer::{self, body::BodyReader, body::Piece};
+use adit_wire::configuration::Configuration;
+use adit_wire::connect::{decode_request_stream, decode_response_stream};
+use adit_wire::credentials::Credentials;
+use adit_wire::frame::{FrameDecoder, Item};
+use adit_wire::{packed, preamble, token};
+use bytes::{Bytes, BytesMut};
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All targets, by the name of their seeds.
+pub const TARGETS: [(&str, Target); 11] = [
+    ("preamble", preamble),
+    ("connect_request", connect_request),
+    ("connect_response", connect_response),
+    ("packed_headers", packed_headers),
+    ("frame", frame),
+    ("token", token),
+    ("credentials", credentials),
+    ("configuration", configuration),
+    ("answer", answer),
+    ("edge_yml", edge_yml),
+    ("config_yml", config_yml),
+];
+
+/// The first bytes of a stream: never takes more than there are.
+pub fn preamble(data: &[u8]) {
+    if let Ok(preamble::Parsed::Complete(_, used)) = preamble::parse(data) {
+        assert!(used <= data.len());
+    }
+}
+
+/// The head of a request: what is decoded lies inside of what was read.
+pub fn connect_request(data: &[u8]) {
+    let input = Bytes::copy_from_slice(data);
+    if let Ok(Some((request, used))) = decode_request_stream(&input) {
+        assert!(used <= input.len());
+        assert!(request.target().len() <= input.len());
+    }
+}
+
+/// The head of an answer.
+pub fn connect_response(data: &[u8]) {
+    let input = Bytes::copy_from_slice(data);
+    if let Ok(Some((_, used))) = decode_response_stream(&input) {
+        assert!(used <= input.len());
+    }
+}
+
+/// Packed headers: what was unpacked packs and unpacks to the same.
+pub fn packed_headers(data: &[u8]) {
+    let Ok(fields) = packed::decode(data) else { return };
+    let mut out = BytesMut::new();
+    packed::encode(&mut out, fields.iter());
+    if let Ok(again) = packed::decode(&out) {
+        assert_eq!(fields, again);
+    }
+}
+
+/// Framed bodies: the outcome does not depend on where the bytes are cut.
+pub fn frame(data: &[u8]) {
+    let outcome = |step: usize| {
+        let (mut decoder, mut body) = (FrameDecoder::default(), Vec::new());
+        for chunk in data.chunks(step) {
+            decoder.push(Bytes::copy_from_slice(chunk));
+            loop {
+                match decoder.next_item() {
+                    Err(_) => return None,
+                    Ok(Item::NeedMore) => break,
+                    Ok(Item::Data(data)) => body.extend_from_slice(&data),
+                    Ok(Item::Trailers(_)) => {}
+                }
+            }
+        }
+        Some((body, decoder.is_complete()))
+    };
+    assert_eq!(outcome(data.len().max(1)), outcome(3));
+}
+
+/// A token: what it says can be written and read again.
+pub fn token(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(credentials) = token::decode(text) {
+        assert!(token::decode(&token::encode(&credentials)).is_ok());
+    }
+}
+
+/// A credentials file.
+pub fn credentials(data: &[u8]) {
+    if let Ok(credentials) = Credentials::from_json(data) {
+        assert!(Credentials::from_json(credentials.to_json().as_bytes()).is_ok());
+    }
+}
+
+/// A configuration that a connector uploads.
+pub fn configuration(data: &[u8]) {
+    if let Ok(configuration) = Configuration::from_json(data) {
+        assert!(Configuration::from_json(&configuration.to_json()).is_ok());
+    }
+}
+
+/// An origin's answer: head and body, whole or byte by byte, come out alike.
+pub fn answer(data: &[u8]) {
+    assert_eq!(read_answer(data, data.len().max(1)), read_answer(data, 1));
+}
+
+fn read_answer(data: &[u8], step: usize) -> Option<(u16, Vec<u8>, bool)> {
+    let mut buffer = BytesMut::new();
+    let mut chunks = data.chunks(step);
+    let head = loop {
+        match answer::take(&mut buffer, b"GET") {
+            Ok(Some(head)) => break head,
+            Ok(None) => buffer.extend_from_slice(chunks.next()?),
+            Err(_) => return None,
+        }
+    };
+    let (mut reader, mut body) = (BodyReader::new(head.framing), Vec::new());
+    loop {
+        match reader.take(&mut buffer) {
+            Ok(Piece::Data(data)) => body.extend_from_slice(&data),
+            Ok(Piece::Trailers(_)) => {}
+            Ok(Piece::End) => return Some((head.status, body, true)),
+            Ok(Piece::NeedMore) => match chunks.next() {
+                Some(chunk) => buffer.extend_from_slice(chunk),
+                None => return Some((head.status, body, false)),
+            },
+            Err(_) => return None,
+        }
+    }
+}
+
+/// An edge's file: errors point into the text, or it is good.
+pub fn edge_yml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(report) = adit_config::edge::EdgeFile::parse(text, Path::new("edge.yml")) {
+        assert!(!report.to_string().is_empty());
+    }
+}
+
+/// A connector's file.
+pub fn config_yml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(report) = adit_config::connector::ConnectorFile::parse(text, Path::new("config.yml")) {
+        assert!(!report.to_string().is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Changed copies of each seed.
+    const CHANGES: u32 = 400;
+
+    /// Numbers that are the same in every run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % sides.max(1)
+        }
+    }
+
+    fn changed(seed: &[u8], dice: &mut Dice) -> Vec<u8> {
+        let mut data = seed.to_vec();
+        for _ in 0..=dice.roll(4) {
+            let (at, end) = (dice.roll(data.len()), dice.roll(data.len()));
+            match dice.roll(4) {
+                0 if !data.is_empty() => data[at] = dice.roll(256) as u8,
+                1 => data.truncate(at),
+                2 if !data.is_empty() => data[at] ^= 1 << dice.roll(8),
+                _ => data.extend_from_within(at.min(end)..at.max(end)),
+            }
+        }
+        data
+    }
+
+    #[test]
+    fn no_target_falls_over_its_seeds() {
+        let seeds_of = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+        for (name, target) in TARGETS {
+            let seeds: Vec<Vec<u8>> =
+                fs::read_dir(seeds_of.join(name)).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+            assert!(!seeds.is_empty(), "{name} has no seeds");
+            let mut dice = Dice(7);
+            for seed in &seeds {
+                target(seed);
+                (0..CHANGES).for_each(|_| target(&changed(seed, &mut dice)));
+            }
+        }
+    }
+}
