@@ -8,14 +8,12 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of one message. Browsers send about 20, proxies add 10; the same cap as Apache and Caddy's library.
 pub const HEADERS_MAX: usize = 100;
 
-/// Time for a visitor to finish a request head. Slow heads are the cheapest attack on a server.
+/// Time for a visitor to finish a request head, counted from the end of the request before: slow heads are the cheapest
+/// attack on a server, and idle connections the second cheapest.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for a visitor to finish a TLS handshake.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Time that a keep-alive connection of a visitor may stay idle. nginx takes 75 s.
-pub const KEEP_ALIVE_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Seconds in `Retry-After` when no connection of the tunnel is live. A connector is back within that time.
 pub const RETRY_AFTER_SECONDS: u64 = 5;
