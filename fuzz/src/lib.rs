@@ -189,8 +189,10 @@ mod tests {
     fn no_target_falls_over_its_seeds() {
         let seeds_of = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
         for (name, target) in TARGETS {
-            let seeds: Vec<Vec<u8>> =
-                fs::read_dir(seeds_of.join(name)).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+            let seeds: Vec<Vec<u8>> = fs::read_dir(seeds_of.join(name))
+                .unwrap()
+                .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+                .collect();
             assert!(!seeds.is_empty(), "{name} has no seeds");
             let mut dice = Dice(7);
             for seed in &seeds {

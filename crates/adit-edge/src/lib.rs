@@ -10,6 +10,8 @@ pub mod listener;
 
 pub mod tls;
 
+mod worker;
+
 mod serve;
 
 mod route;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
-use adit_telemetry::access_log::Lane;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::edge::{accept_h2, accept_quic};
 use adit_tunnel::tls::EdgeTls;
@@ -31,6 +30,7 @@ use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::serve::{Visitor, serve};
+use crate::worker::Worker;
 use crate::{Edge, join, tls};
 
 /// Connections that wait in the kernel to be accepted.
@@ -186,6 +186,7 @@ pub struct Table {
     accepts: Option<(Bound, Dealer)>,
     visitor_tls: Arc<ServerConfig>,
     tunnel_tls: EdgeTls,
+    workers: usize,
 }
 
 /// Lays a table for each worker.
@@ -214,6 +215,7 @@ pub fn tables(
         accepts: accepts.take(),
         visitor_tls: visitor_tls.clone(),
         tunnel_tls: tunnel_tls.clone(),
+        workers,
     };
     Ok(hands.into_iter().zip(receivers).map(table).collect())
 }
@@ -228,9 +230,8 @@ impl Table {
             return;
         }
         let place = Rc::new(Place {
-            lane: Rc::new(self.edge.access_log.lane()),
+            worker: Rc::new(Worker::new(worker, self.workers, self.edge.access_log.lane())),
             edge: self.edge,
-            worker,
             holds: self.holds,
             visitor_tls: self.visitor_tls,
             tunnel_tls: TlsAcceptor::from(self.tunnel_tls.tcp),
@@ -297,8 +298,7 @@ async fn accept_udp(endpoint: quinn::Endpoint, dealer: Dealer) {
 /// Where connections of one worker are served.
 struct Place {
     edge: Arc<Edge>,
-    lane: Rc<Lane>,
-    worker: usize,
+    worker: Rc<Worker>,
     holds: Arc<AtomicUsize>,
     visitor_tls: Arc<ServerConfig>,
     tunnel_tls: TlsAcceptor,
@@ -362,7 +362,7 @@ impl Place {
             return;
         }
         match accept_h2(stream).await {
-            Ok(accepted) => join::serve(self.edge.clone(), self.worker, remote, accepted).await,
+            Ok(accepted) => join::serve(self.edge.clone(), self.worker.index, remote, accepted).await,
             Err(error) => tracing::debug!(%remote, %error, "no tunnel on this connection"),
         }
     }
@@ -374,19 +374,13 @@ impl Place {
             accept_quic(connection).await.map_err(|error| error.to_string())
         };
         match accepted.await {
-            Ok(accepted) => join::serve(self.edge.clone(), self.worker, remote, accepted).await,
+            Ok(accepted) => join::serve(self.edge.clone(), self.worker.index, remote, accepted).await,
             Err(error) => tracing::debug!(%remote, %error, "no tunnel on this connection"),
         }
     }
 
     fn visitor(&self, remote: SocketAddr, tls: bool) -> Rc<Visitor> {
-        Rc::new(Visitor {
-            edge: self.edge.clone(),
-            lane: self.lane.clone(),
-            worker: self.worker,
-            remote,
-            tls,
-        })
+        Rc::new(Visitor { edge: self.edge.clone(), worker: self.worker.clone(), remote, tls })
     }
 
     async fn visitor_h1<IO>(&self, stream: IO, visitor: Rc<Visitor>)

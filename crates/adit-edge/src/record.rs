@@ -6,17 +6,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use adit_telemetry::access_log::Lane;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_telemetry::record::{AccessRecord, hex};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{StatusCode, header};
-use uuid::Uuid;
 
 use crate::Edge;
 use crate::registry::Session;
 use crate::rescue::Problem;
+use crate::worker::Worker;
 
 /// nginx's word for a visitor who left before the answer.
 pub(crate) const CLIENT_GONE: u16 = 499;
@@ -26,7 +25,7 @@ pub(crate) const CLOSED: u16 = 444;
 /// The record of a request that is under way.
 pub(crate) struct Record {
     edge: Arc<Edge>,
-    lane: Rc<Lane>,
+    worker: Rc<Worker>,
     start: Instant,
     fields: AccessRecord,
     /// Bytes of the request's body, counted by whoever reads it.
@@ -37,7 +36,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn start(
         edge: &Arc<Edge>,
-        lane: &Rc<Lane>,
+        worker: &Rc<Worker>,
         remote: SocketAddr,
         scheme: &'static str,
         head: &Parts,
@@ -57,7 +56,7 @@ impl Record {
             cache_status: None,
             host: host.or_else(authority).unwrap_or_default(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
-            request_id: Uuid::new_v4().as_u128(),
+            request_id: worker.next_id(),
             protocol: head.version,
             scheme,
             tunnel: None,
@@ -67,12 +66,17 @@ impl Record {
             cause: None,
         };
         let in_flight = GaugeGuard::new(edge.metrics.in_flight.clone());
-        let (edge, lane, start) = (edge.clone(), lane.clone(), Instant::now());
-        Self { edge, lane, start, fields, uploaded: Rc::default(), _in_flight: in_flight }
+        let (edge, worker, start) = (edge.clone(), worker.clone(), Instant::now());
+        Self { edge, worker, start, fields, uploaded: Rc::default(), _in_flight: in_flight }
     }
 
     pub(crate) fn id(&self) -> [u8; 32] {
         hex(self.fields.request_id)
+    }
+
+    /// A number for taking turns.
+    pub(crate) fn turn(&self) -> usize {
+        self.fields.request_id as usize
     }
 
     pub(crate) fn fields(&self) -> &AccessRecord {
@@ -126,6 +130,6 @@ impl Drop for Record {
         if let Some(error) = self.fields.error {
             metrics.upstream_error(error);
         }
-        self.lane.write(&self.fields);
+        self.worker.lane.write(&self.fields);
     }
 }

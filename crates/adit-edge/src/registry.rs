@@ -3,6 +3,8 @@
 //! Requests read a [`View`]: one pointer load gives the Snapshot, the routes and the connections that belong together.
 //! A view is built anew when a connection comes or goes, which is rare.
 
+mod pick;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,9 @@ use adit_tunnel::edge::Connection;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use uuid::Uuid;
+
+pub use pick::Asking;
+use pick::Replica;
 
 /// One live connection of a connector.
 #[derive(Debug)]
@@ -51,7 +56,7 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The routes.
     pub routes: RouteTable,
-    live: HashMap<TunnelId, Vec<Arc<Session>>>,
+    live: HashMap<TunnelId, Vec<Replica>>,
 }
 
 /// Why a connection was not taken.
@@ -213,9 +218,9 @@ impl Registry {
 impl State {
     fn view(&self) -> (View, Vec<Refusal>) {
         let (routes, refusals) = RouteTable::build(&self.snapshot, &self.claims);
-        let mut live: HashMap<TunnelId, Vec<Arc<Session>>> = HashMap::new();
+        let mut live: HashMap<TunnelId, Vec<Replica>> = HashMap::new();
         for session in &self.sessions {
-            live.entry(session.tunnel).or_default().push(session.clone());
+            pick::add(live.entry(session.tunnel).or_default(), session);
         }
         (View { snapshot: self.snapshot.clone(), routes, live }, refusals)
     }
@@ -254,25 +259,9 @@ impl State {
 }
 
 impl View {
-    /// The best connection for a route: usable, on this worker if it is not much busier, with least in flight. A
-    /// suspect one is taken only when there is no other.
+    /// The best connection for a route; `None` when there is none to ask.
     #[must_use]
-    pub fn pick(&self, route: &Route, worker: usize, tried: &[Uuid]) -> Option<Arc<Session>> {
-        /// A connection of another worker costs a wake-up there: it must be this much less busy.
-        const OTHER_WORKER: usize = 8;
-        /// More than any connection has in flight.
-        const SUSPECT: usize = 1 << 32;
-        let sessions = self.live.get(&route.tunnel)?;
-        let serves = |session: &&Arc<Session>| {
-            (route.connectors.is_empty() || route.connectors.contains(&session.connector))
-                && !session.connection.is_draining()
-                && !tried.contains(&session.id)
-        };
-        let cost = |session: &&Arc<Session>| {
-            let away = if session.worker == worker { 0 } else { OTHER_WORKER };
-            let suspect = if session.connection.is_suspect() { SUSPECT } else { 0 };
-            session.connection.in_flight() + away + suspect
-        };
-        sessions.iter().filter(serves).min_by_key(cost).cloned()
+    pub fn pick(&self, route: &Route, asking: &Asking<'_>) -> Option<Arc<Session>> {
+        pick::pick(self.live.get(&route.tunnel)?, route, asking).cloned()
     }
 }

@@ -4,7 +4,7 @@ use adit_http::page::{Page, wants_json};
 use adit_policy::limits::RETRY_AFTER_SECONDS;
 use adit_tunnel::SendError;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 /// What can go wrong with a request, whoever's fault it is.
@@ -71,10 +71,10 @@ impl Problem {
     }
 
     /// The answer, with its body. HEAD gets the same head.
-    pub(crate) fn answer(&self, headers: &HeaderMap, request_id: &str) -> Response<Bytes> {
+    pub(crate) fn answer(&self, accept: Option<&HeaderValue>, request_id: &str) -> Response<Bytes> {
         let (title, text) = self.words();
         let page = Page { status: self.status(), code: self.code(), title, text, request_id };
-        let (body, content_type) = if wants_json(headers) {
+        let (body, content_type) = if wants_json(accept) {
             (page.json(), "application/json")
         } else {
             (page.html(), "text/html; charset=utf-8")
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_visitor_does_not_read_the_cause() {
         let problem = Problem::Upstream(SendError::Origin("dial tcp 10.0.0.5:3000: refused".to_owned()));
-        let answer = problem.answer(&HeaderMap::new(), "id");
+        let answer = problem.answer(None, "id");
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
         assert!(!String::from_utf8_lossy(answer.body()).contains("10.0.0.5"));
         assert!(problem.to_string().contains("10.0.0.5"), "the operator does");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn home_away_says_when_to_come_back() {
-        let answer = Problem::NoConnection.answer(&HeaderMap::new(), "id");
+        let answer = Problem::NoConnection.answer(None, "id");
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
     }

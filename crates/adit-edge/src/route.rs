@@ -18,7 +18,7 @@ pub(crate) struct Routed {
     pub(crate) host: Hostname,
     /// The host as asked for, lower-case, with its port.
     pub(crate) authority: String,
-    pub(crate) route: Route,
+    pub(crate) route: Arc<Route>,
 }
 
 /// Finds the route of a request.

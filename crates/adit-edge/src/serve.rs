@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use adit_http::upgrade::is_websocket;
 use adit_policy::snapshot::HttpMode;
-use adit_telemetry::access_log::Lane;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -19,13 +18,13 @@ use hyper::upgrade::OnUpgrade;
 use crate::body::AnswerBody;
 use crate::record::{CLOSED, Record};
 use crate::rescue::Problem;
+use crate::worker::Worker;
 use crate::{Edge, forward, route, upstream};
 
 /// Who is asking, and on which worker.
 pub(crate) struct Visitor {
     pub(crate) edge: Arc<Edge>,
-    pub(crate) lane: Rc<Lane>,
-    pub(crate) worker: usize,
+    pub(crate) worker: Rc<Worker>,
     pub(crate) remote: SocketAddr,
     /// Whether the connection is encrypted here.
     pub(crate) tls: bool,
@@ -53,11 +52,12 @@ pub(crate) async fn serve(
     let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let scheme = if visitor.tls { "https" } else { "http" };
-    let mut record = Record::start(&visitor.edge, &visitor.lane, visitor.remote, scheme, &head);
-    let headers = accept_only(&head);
+    let mut record = Record::start(&visitor.edge, &visitor.worker, visitor.remote, scheme, &head);
+    // The one field that an error page looks at: the head is given away.
+    let accept = head.headers.get(header::ACCEPT).cloned();
     match proxy(&visitor, head, body, upgrade, scheme, &mut record).await {
         Ok(proxied) => Ok(proxied.into_response(record)),
-        Err(problem) => rescue(&visitor, &problem, &headers, record),
+        Err(problem) => rescue(&visitor, &problem, accept.as_ref(), record),
     }
 }
 
@@ -89,14 +89,14 @@ async fn proxy(
         return Err(Problem::BadRequest);
     }
     let mut outbound = forward::request(&routed, head, body, upgrade.is_some(), scheme, record);
-    let answer = upstream::send(&visitor.edge, visitor.worker, &routed, &mut outbound, record).await?;
+    let answer = upstream::send(&visitor.edge, &visitor.worker, &routed, &mut outbound, record).await?;
     Ok(Proxied { answer, version, upgrade })
 }
 
 fn rescue(
     visitor: &Visitor,
     problem: &Problem,
-    headers: &http::HeaderMap,
+    accept: Option<&HeaderValue>,
     mut record: Record,
 ) -> Result<Response<AnswerBody>, Closed> {
     record.failed(problem);
@@ -106,18 +106,9 @@ fn rescue(
         return Err(Closed);
     }
     let id = record.id();
-    let (head, page) = problem.answer(headers, std::str::from_utf8(&id).unwrap_or_default()).into_parts();
+    let (head, page) = problem.answer(accept, std::str::from_utf8(&id).unwrap_or_default()).into_parts();
     record.status(head.status.as_u16());
     Ok(Response::from_parts(head, AnswerBody::page(page, Some(record))))
-}
-
-/// The one field that an error page looks at, so that the head can be given away.
-fn accept_only(head: &Parts) -> http::HeaderMap {
-    let mut headers = http::HeaderMap::new();
-    if let Some(accept) = head.headers.get(header::ACCEPT) {
-        headers.insert(header::ACCEPT, accept.clone());
-    }
-    headers
 }
 
 fn wants_websocket(request: &Request<Incoming>) -> bool {

@@ -15,9 +15,10 @@ use uuid::Uuid;
 use crate::Edge;
 use crate::forward::Outbound;
 use crate::record::Record;
-use crate::registry::Session;
+use crate::registry::{Asking, Session};
 use crate::rescue::Problem;
 use crate::route::Routed;
+use crate::worker::Worker;
 
 /// Sends a routed request and returns the answer's head with its body to come.
 ///
@@ -25,7 +26,7 @@ use crate::route::Routed;
 /// [`Problem`] when no connection is there, or none answered.
 pub(crate) async fn send(
     edge: &Edge,
-    worker: usize,
+    worker: &Worker,
     routed: &Routed,
     outbound: &mut Outbound,
     record: &mut Record,
@@ -33,7 +34,9 @@ pub(crate) async fn send(
     let had_body = outbound.body.is_some();
     let mut tried: Vec<Uuid> = Vec::new();
     loop {
-        let session = connection(edge, worker, routed, &tried).await?;
+        let asking =
+            Asking { worker: worker.index, workers: worker.count, turn: record.turn(), tried: &tried };
+        let session = connection(edge, &asking, routed).await?;
         record.asked(&session);
         let error = match session.connection.send(outbound.head.as_request(), &mut outbound.body).await {
             Ok(response) => return Ok(response),
@@ -54,13 +57,8 @@ fn may_repeat(error: &SendError, method: &Method) -> bool {
 }
 
 /// The best connection; waits a moment for one that is about to come back.
-async fn connection(
-    edge: &Edge,
-    worker: usize,
-    routed: &Routed,
-    tried: &[Uuid],
-) -> Result<Arc<Session>, Problem> {
-    if let Some(session) = routed.view.pick(&routed.route, worker, tried) {
+async fn connection(edge: &Edge, asking: &Asking<'_>, routed: &Routed) -> Result<Arc<Session>, Problem> {
+    if let Some(session) = routed.view.pick(&routed.route, asking) {
         return Ok(session);
     }
     let waiting = async {
@@ -68,7 +66,7 @@ async fn connection(
         loop {
             let view = edge.registry.view();
             let route = view.routes.find(routed.host.as_str());
-            if let Some(session) = route.and_then(|route| view.pick(route, worker, tried)) {
+            if let Some(session) = route.and_then(|route| view.pick(route, asking)) {
                 return session;
             }
             drop(view);

@@ -67,9 +67,7 @@ pub fn take(buffer: &mut BytesMut, method: &[u8]) -> Result<Option<ResponseHead>
     let head = buffer.split_to(length).freeze();
     let mut fields = Fields::with_capacity(head, ranges.len());
     for (name, value) in ranges {
-        fields
-            .push_range(name, value)
-            .map_err(|_| Malformed("a field lies outside of the head"))?;
+        fields.push_range(name, value).map_err(|_| Malformed("a field lies outside of the head"))?;
     }
     Ok(Some(ResponseHead { status, fields, framing, keep_alive }))
 }
@@ -107,8 +105,7 @@ impl Scan {
             10 if is("connection") => self.connection(header.value),
             10 if is("keep-alive") => {}
             14 if is("content-length") => {
-                let length =
-                    parse_length(header.value).ok_or(Malformed("bad Content-Length"))?;
+                let length = parse_length(header.value).ok_or(Malformed("bad Content-Length"))?;
                 if self.length.is_some_and(|known| known != length) {
                     return Err(Malformed("two different lengths"));
                 }

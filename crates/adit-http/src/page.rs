@@ -1,7 +1,7 @@
 //! Pages of our own: small, readable on a phone, light and dark, without anything from elsewhere.
 
-use http::header::HeaderMap;
-use http::{StatusCode, header};
+use http::StatusCode;
+use http::header::HeaderValue;
 
 /// What a page says.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,8 @@ pub struct Page<'a> {
 
 /// Whether the client wants JSON: it names it, and not HTML.
 #[must_use]
-pub fn wants_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub fn wants_json(accept: Option<&HeaderValue>) -> bool {
+    let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default();
     accept.contains("json") && !accept.contains("html")
 }
 
@@ -78,11 +78,7 @@ mod tests {
 
     #[test]
     fn json_is_for_those_who_ask() {
-        let with = |accept: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-            wants_json(&headers)
-        };
+        let with = |accept| wants_json(Some(&HeaderValue::from_static(accept)));
         assert!(with("application/json"));
         assert!(with("application/problem+json, */*"));
         assert!(!with("text/html,application/json;q=0.9"));

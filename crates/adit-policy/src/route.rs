@@ -9,6 +9,7 @@ mod claim;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -67,11 +68,11 @@ pub enum Refusal {
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     /// By name.
-    exact: HashMap<Box<str>, Route>,
+    exact: HashMap<Box<str>, Arc<Route>>,
     /// By suffix, without `*.`.
-    wildcards: HashMap<Box<str>, Route>,
+    wildcards: HashMap<Box<str>, Arc<Route>>,
     /// For names that nobody claims.
-    default: Option<Route>,
+    default: Option<Arc<Route>>,
 }
 
 impl RouteTable {
@@ -85,7 +86,7 @@ impl RouteTable {
     /// The route of a canonical host name ([`crate::host::Hostname`]): its own, else that of the longest wildcard above
     /// it, else the default. Allocates nothing.
     #[must_use]
-    pub fn find(&self, host: &str) -> Option<&Route> {
+    pub fn find(&self, host: &str) -> Option<&Arc<Route>> {
         if host == MANAGEMENT_HOST {
             return None;
         }
@@ -95,14 +96,14 @@ impl RouteTable {
     /// All routes: names, then wildcards, then the default, each in alphabetical order.
     #[must_use]
     pub fn routes(&self) -> Vec<&Route> {
-        let mut routes: Vec<&Route> = self.exact.values().chain(self.wildcards.values()).collect();
-        routes.extend(&self.default);
+        let named = self.exact.values().chain(self.wildcards.values());
+        let mut routes: Vec<&Route> = named.chain(&self.default).map(AsRef::as_ref).collect();
         routes
             .sort_by_cached_key(|route| (std::cmp::Reverse(kind(&route.pattern)), route.pattern.to_string()));
         routes
     }
 
-    fn find_above(&self, host: &str) -> Option<&Route> {
+    fn find_above(&self, host: &str) -> Option<&Arc<Route>> {
         if self.wildcards.is_empty() {
             return None;
         }
@@ -117,10 +118,13 @@ impl RouteTable {
     }
 
     fn insert(&mut self, route: Route) {
+        let route = Arc::new(route);
         match &route.pattern {
             HostPattern::Any => self.default = Some(route),
-            HostPattern::Wildcard(suffix) => drop(self.wildcards.insert(suffix.as_str().into(), route)),
-            HostPattern::Exact(name) => drop(self.exact.insert(name.as_str().into(), route)),
+            HostPattern::Wildcard(suffix) => {
+                drop(self.wildcards.insert(suffix.as_str().into(), route.clone()))
+            }
+            HostPattern::Exact(name) => drop(self.exact.insert(name.as_str().into(), route.clone())),
         }
     }
 }

@@ -81,9 +81,10 @@ fn said(line: &str) -> Said {
     let mut words = line.split(' ');
     let side = if words.next() == Some("c") { Side::Connector } else { Side::Edge };
     let stream = words.next().and_then(|word| word.parse().ok()).expect("a stream");
-    let digits = words.next().expect("bytes");
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
-    Said { side, stream, bytes: (0..digits.len()).step_by(2).map(byte).collect() }
+    let digits = words.next().expect("bytes").as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| pair.iter().fold(0, |byte, &next| byte << 4 | digit(next).expect("hexadecimal"));
+    Said { side, stream, bytes: digits.chunks(2).map(byte).collect() }
 }
 
 /// Both ends of TLS for an edge whose data is in a folder.
@@ -135,8 +136,14 @@ async fn relay_connection(near: quinn::Connection, far: quinn::Connection, recor
     }
 }
 
-async fn relay<NR, NW, FR, FW>(near_r: NR, near_w: NW, far_r: FR, far_w: FW, stream: usize, recording: Recording)
-where
+async fn relay<NR, NW, FR, FW>(
+    near_r: NR,
+    near_w: NW,
+    far_r: FR,
+    far_w: FW,
+    stream: usize,
+    recording: Recording,
+) where
     NR: AsyncRead + Unpin,
     NW: AsyncWrite + Unpin,
     FR: AsyncRead + Unpin,
@@ -148,7 +155,13 @@ where
     );
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, side: Side, stream: usize, recording: &Recording) {
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    side: Side,
+    stream: usize,
+    recording: &Recording,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         recording.add(side, stream, &buffer[..length]);

@@ -20,6 +20,8 @@ pub mod edge;
 
 pub mod connector;
 
+mod coalesce;
+
 mod framing;
 
 pub use error::{Cancelled, LinkClosed, SendError, StreamError};

@@ -55,6 +55,9 @@ pub const H2_FRAME_MAX: u32 = 1024 * 1024;
 /// Bytes that HTTP/2 buffers per stream for sending.
 pub const H2_SEND_BUFFER: usize = 1024 * 1024;
 
+/// Bytes that HTTP/2 gathers before it writes: one TLS record. Larger writes are not copied.
+pub const GATHERED_WRITE_MAX: usize = 16 * 1024;
+
 /// Size of the headers that we accept on HTTP/2; cloudflared announces the same.
 pub const H2_HEADERS_MAX: u32 = 1024 * 1024;
 

@@ -64,7 +64,10 @@ async fn record() {
         // The upload of the configuration follows the registration.
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(edge.visitor().get(APP, PATH).await.text(), format!("GET {PATH}\n"));
-        let text = format!("# cloudflared over {protocol}: registers, uploads its configuration, answers GET {PATH}.\n{}", heard.to_text());
+        let text = format!(
+            "# cloudflared over {protocol}: registers, uploads its configuration, answers GET {PATH}.\n{}",
+            heard.to_text()
+        );
         fs::write(recording(&format!("cloudflared-{protocol}.txt")), text).unwrap();
     }
 }
@@ -111,7 +114,7 @@ async fn recorded_quic_registers_and_answers() {
 /// Waits for some bytes; how many.
 async fn some(from: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut buffer = [0; 4096];
-    tokio::time::timeout(PATIENCE, from.read(&mut buffer)).await.expect("the edge says something").unwrap()
+    tokio::time::timeout(PATIENCE, from.read(&mut buffer)).await.unwrap().unwrap()
 }
 
 /// The target of a request stream.
@@ -149,7 +152,8 @@ async fn recorded_http2_registers_and_answers() {
                 while !heard.have(&recorded) {
                     let mut buffer = [0; 4096];
                     let read = tokio::time::timeout(PATIENCE, recv.read(&mut buffer)).await;
-                    let length = read.unwrap_or_else(|_| panic!("waiting for {recorded:?}, heard {heard:?}")).unwrap();
+                    let length =
+                        read.unwrap_or_else(|_| panic!("waiting for {recorded:?}, heard {heard:?}")).unwrap();
                     assert!(length > 0, "the edge closed the connection; heard {heard:?}");
                     heard.add(&buffer[..length]);
                 }

@@ -1,5 +1,6 @@
 //! The connector's streams on HTTP/2: it dialled, and is the HTTP/2 server on the connection.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use adit_wire::connect::StreamKind;
@@ -16,13 +17,15 @@ use tokio_rustls::client::TlsStream;
 use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length, fields_of};
 use super::{ConfigurationHandler, Stream};
+use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::framing::{H2Reader, H2Writer};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE};
 use crate::{LinkClosed, StreamError};
 
 /// An HTTP/2 connection and the word about its peer's silence.
 pub(super) struct Transport {
-    connection: Connection<TlsStream<TcpStream>, Bytes>,
+    connection: Connection<Coalesced<TlsStream<TcpStream>>, Bytes>,
+    flusher: Flusher<TlsStream<TcpStream>>,
     silent: watch::Receiver<bool>,
 }
 
@@ -36,12 +39,13 @@ pub(super) struct Inbound {
 
 /// Answers the client preface and starts the pings.
 pub(super) async fn handshake(io: TlsStream<TcpStream>) -> Result<Transport, LinkClosed> {
+    let (io, flusher) = coalesced(io);
     let mut connection = builder().handshake(io).await?;
     let (tell, silent) = watch::channel(false);
     if let Some(pings) = connection.ping_pong() {
         tokio::task::spawn_local(probe(pings, tell));
     }
-    Ok(Transport { connection, silent })
+    Ok(Transport { connection, flusher, silent })
 }
 
 fn builder() -> h2::server::Builder {
@@ -78,9 +82,17 @@ async fn probe(mut pings: PingPong, silent: watch::Sender<bool>) {
 
 impl Transport {
     pub(super) async fn accept(&mut self) -> Result<Inbound, LinkClosed> {
+        let accepted = std::future::poll_fn(|cx| {
+            let accepted = self.connection.poll_accept(cx);
+            // With a request in hand, another turn follows and takes what this one wrote along.
+            if !matches!(accepted, Poll::Ready(Some(Ok(_)))) {
+                self.flusher.flush(cx);
+            }
+            accepted
+        });
         tokio::select! {
             biased;
-            accepted = self.connection.accept() => match accepted {
+            accepted = accepted => match accepted {
                 None => Err(LinkClosed::Remote("end of connection".to_owned())),
                 Some(Ok((request, respond))) => Ok(Inbound { request, respond }),
                 Some(Err(error)) => Err(error.into()),

@@ -1,5 +1,6 @@
 //! Requests over HTTP/2 on a connection that the connector dialled: the edge is the HTTP/2 client on it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use super::body::{ResponseBody, Upload, append, final_status, length};
 use super::pump::{UploadSink, pump};
 use super::{Connection, InFlight, RequestHead, Transport};
+use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
 use crate::framing::{H2Reader, H2Writer};
@@ -37,12 +39,13 @@ pub(super) async fn handshake<IO>(io: IO) -> Result<Connection, LinkClosed>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let (io, flusher) = coalesced(io);
     let (send, mut driver) = builder().handshake::<_, Bytes>(io).await?;
     let pings = driver.ping_pong();
     let rtt_micros = Arc::new(AtomicU64::new(0));
     let sender = Sender { send, end: watch::Sender::new(None), rtt_micros };
     let connection = Connection::new(Transport::H2(sender));
-    tokio::task::spawn_local(drive(driver, pings, connection.clone()));
+    tokio::task::spawn_local(drive(driver, flusher, pings, connection.clone()));
     Ok(connection)
 }
 
@@ -62,12 +65,21 @@ fn builder() -> h2::client::Builder {
 }
 
 /// Runs the connection to its end. The clone of `connection` keeps nothing alive: the driver ends with the socket.
-async fn drive<IO>(driver: Driver<IO, Bytes>, pings: Option<PingPong>, connection: Connection)
-where
+async fn drive<IO>(
+    mut driver: Driver<Coalesced<IO>, Bytes>,
+    mut flusher: Flusher<IO>,
+    pings: Option<PingPong>,
+    connection: Connection,
+) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let Transport::H2(sender) = &connection.0.transport else { return };
     let mut stopped = sender.end.subscribe();
+    let driver = std::future::poll_fn(|cx| {
+        let ended = Pin::new(&mut driver).poll(cx);
+        flusher.flush(cx);
+        ended
+    });
     let cause = tokio::select! {
         ended = driver => ended.err().map_or_else(|| LinkClosed::Remote(String::new()), LinkClosed::from),
         cause = probe(pings, &connection, sender) => cause,

@@ -4,6 +4,7 @@
 //! second, so a connection that heard nothing for [`SUSPECT_AFTER`] is very likely dead. New requests then avoid it and
 //! waiting repeatable ones leave it; it is trusted again with the first packet.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -12,17 +13,21 @@ use crate::limits::{HEALTH_INTERVAL, SUSPECT_AFTER};
 
 /// The flag and its waiters.
 #[derive(Debug)]
-pub(super) struct Health(watch::Sender<bool>);
+pub(super) struct Health {
+    /// What `waiters` say, to be read for every request and every connection without a lock.
+    suspect: AtomicBool,
+    waiters: watch::Sender<bool>,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(watch::Sender::new(false))
+        Self { suspect: AtomicBool::new(false), waiters: watch::Sender::new(false) }
     }
 }
 
 impl Health {
     pub(super) fn is_suspect(&self) -> bool {
-        *self.0.borrow()
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// A closed connection stays suspect for ever.
@@ -31,12 +36,13 @@ impl Health {
     }
 
     pub(super) fn set(&self, suspect: bool) {
-        self.0.send_if_modified(|now| std::mem::replace(now, suspect) != suspect);
+        self.suspect.store(suspect, Ordering::Relaxed);
+        self.waiters.send_if_modified(|now| std::mem::replace(now, suspect) != suspect);
     }
 
     /// Resolves when the peer is suspect.
     pub(super) async fn suspected(&self) {
-        let mut watcher = self.0.subscribe();
+        let mut watcher = self.waiters.subscribe();
         // The sender lives in the same connection as this future's guard, so the channel cannot close first.
         drop(watcher.wait_for(|suspect| *suspect).await);
     }

@@ -29,7 +29,8 @@ where
     let (send, mut recv) = open(connection, &guard).await?;
     let mut send = QuicWriter::new(send);
     let framed = is_framed(&head, body.is_some(), guard.extensions());
-    send.write(&encode(&head, body.is_some(), framed)).await.map_err(|_| SendError::NotSent)?;
+    let encoded = encode(&head, body.is_some(), framed).freeze();
+    send.chunk(encoded).await.map_err(|_| SendError::NotSent)?;
     let (answer, rest, upload) = match body.take() {
         Some(body) => {
             let sink = UploadSink::Quic { send, framed };
@@ -66,7 +67,7 @@ fn is_framed(head: &RequestHead<'_>, has_body: bool, extensions: Extensions) -> 
 
 fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
     let chunked = has_body && !head.headers.contains_key(header::CONTENT_LENGTH);
-    let mut out = BytesMut::with_capacity(HEAD_READ);
+    let mut out = BytesMut::new();
     let method = Entry::Meta(names::META_METHOD, head.method.as_str().as_bytes());
     let host = Entry::Meta(names::META_HOST, head.host.as_bytes());
     // cloudflared reads a body of unknown length only if this says so.

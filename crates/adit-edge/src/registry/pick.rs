@@ -1,0 +1,134 @@
+//! Which connection gets a request: the least busy connector, and of its connections the one that costs least.
+//!
+//! Connectors are compared by requests in flight, and take turns when equal. The connections of one connector are filled
+//! one after the other: one driver that flushes many requests at once costs less than several that flush few.
+
+use std::sync::Arc;
+
+use adit_policy::route::Route;
+use uuid::Uuid;
+
+use super::Session;
+
+/// Requests in flight until the next connection is taken: enough to flush together, few enough not to queue.
+const FILL: usize = 32;
+/// A connection of another worker costs a wake-up there: it must be this much less busy.
+const OTHER_WORKER: usize = 8;
+
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The worker that asks.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Any number; breaks ties between connectors.
+    pub turn: usize,
+    /// Connections that were asked already.
+    pub tried: &'a [Uuid],
+}
+
+/// The live connections of one connector.
+#[derive(Debug)]
+pub(super) struct Replica {
+    connector: Uuid,
+    sessions: Vec<Arc<Session>>,
+}
+
+/// Groups connections by connector, in order of arrival.
+pub(super) fn add(replicas: &mut Vec<Replica>, session: &Arc<Session>) {
+    match replicas.iter_mut().find(|replica| replica.connector == session.connector) {
+        Some(replica) => replica.sessions.push(session.clone()),
+        None => replicas.push(Replica { connector: session.connector, sessions: vec![session.clone()] }),
+    }
+}
+
+/// The best connection for a route.
+pub(super) fn pick<'r>(
+    replicas: &'r [Replica],
+    route: &Route,
+    asking: &Asking<'_>,
+) -> Option<&'r Arc<Session>> {
+    let may =
+        |replica: &&Replica| route.connectors.is_empty() || route.connectors.contains(&replica.connector);
+    let ranked = |(at, replica): (usize, &'r Replica)| {
+        let (suspect, in_flight) = replica.load(asking)?;
+        Some(((suspect, in_flight, (at + asking.turn) % replicas.len()), replica))
+    };
+    let candidates = replicas.iter().filter(may).enumerate().filter_map(ranked);
+    let (_, replica) = candidates.min_by_key(|(rank, _)| *rank)?;
+    replica.usable(asking).min_by_key(|session| Load::of(session, asking).rank())
+}
+
+impl Replica {
+    fn usable<'r>(&'r self, asking: &Asking<'_>) -> impl Iterator<Item = &'r Arc<Session>> {
+        let tried = asking.tried;
+        self.sessions
+            .iter()
+            .filter(move |session| !session.connection.is_draining() && !tried.contains(&session.id))
+    }
+
+    /// Whether all of its connections are suspect, and its requests in flight; `None` when it has no connection to offer.
+    fn load(&self, asking: &Asking<'_>) -> Option<(bool, usize)> {
+        let loads = self
+            .usable(asking)
+            .map(|session| (session.connection.is_suspect(), session.connection.in_flight()));
+        loads.reduce(|(suspect, sum), (other, in_flight)| (suspect && other, sum + in_flight))
+    }
+}
+
+/// What is looked at in a connection.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    suspect: bool,
+    in_flight: usize,
+    /// Whether another worker owns it.
+    away: bool,
+    /// Whether it is not the one that this worker fills first: with each worker at another one, the connector's workers
+    /// have equal parts too.
+    second: bool,
+}
+
+impl Load {
+    fn of(session: &Session, asking: &Asking<'_>) -> Self {
+        Self {
+            suspect: session.connection.is_suspect(),
+            in_flight: session.connection.in_flight(),
+            away: session.worker != asking.worker,
+            second: usize::from(session.index) % asking.workers.max(1) != asking.worker,
+        }
+    }
+
+    fn rank(self) -> (bool, usize, bool, bool, usize) {
+        let weight = if self.away { OTHER_WORKER } else { 0 };
+        (self.suspect, (self.in_flight + weight) / FILL, self.away, self.second, self.in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn best(loads: &[Load]) -> usize {
+        (0..loads.len()).min_by_key(|at| loads[*at].rank()).unwrap()
+    }
+
+    #[test]
+    fn connections_are_filled_one_after_the_other() {
+        let load = |in_flight, away, second| Load { suspect: false, in_flight, away, second };
+        assert_eq!(
+            best(&[load(0, false, true), load(20, false, false)]),
+            1,
+            "the first one, until it is full"
+        );
+        assert_eq!(best(&[load(0, false, true), load(FILL, false, false)]), 0, "then the next");
+        assert_eq!(
+            best(&[load(0, true, false), load(20, false, true)]),
+            1,
+            "one's own before another worker's"
+        );
+        assert_eq!(best(&[load(0, true, false), load(FILL, false, true)]), 0, "unless it is much busier");
+        let suspect = Load { suspect: true, ..load(0, false, false) };
+        assert_eq!(best(&[suspect, load(500, true, true)]), 1, "a suspect one last");
+    }
+}
