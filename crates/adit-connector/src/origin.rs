@@ -61,6 +61,10 @@ pub(crate) enum OriginError {
     Upgraded,
     #[error("HTTP/2 with the origin failed")]
     Http2(#[from] h2::Error),
+    #[error(
+        "`disableChunkedEncoding` is set, and the body, whose length is not announced, has more than {0} bytes"
+    )]
+    TooLong(usize),
     #[error("the request cannot be sent: {0}")]
     Request(&'static str),
 }
@@ -74,7 +78,7 @@ impl OriginError {
             Self::Tls(..) | Self::Trust(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",
             Self::Malformed(_) | Self::Upgraded | Self::Http2(_) => "malformed_answer",
-            Self::Request(_) => "malformed_request",
+            Self::Request(_) | Self::TooLong(_) => "malformed_request",
         }
     }
 }

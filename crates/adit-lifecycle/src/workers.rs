@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
+use tokio::sync::{broadcast, watch};
 use tokio::task::LocalSet;
 
 /// More threads than this gain nothing for a proxy and cost memory.
@@ -21,10 +23,13 @@ pub struct Worker {
 
 /// The running threads.
 #[derive(Debug)]
-pub struct Workers(Vec<JoinHandle<()>>);
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    panicked: watch::Receiver<Option<WorkerPanicked>>,
+}
 
-/// A worker panicked; its panic is in the log.
-#[derive(Debug, thiserror::Error)]
+/// A worker's own loop panicked, not only a task on it; the panic is in the log.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("worker thread {0} panicked")]
 pub struct WorkerPanicked(String);
 
@@ -38,14 +43,37 @@ impl Workers {
         F: Fn(Worker) -> Fut + Send + Clone + 'static,
         Fut: Future<Output = ()> + 'static,
     {
+        let (tell, panicked) = watch::channel(None);
+        // Nothing starts until everything can: a thread whose gate is dropped ends.
+        let (gate, _) = broadcast::channel::<()>(1);
         let spawn = |index| {
             let (body, worker) = (body.clone(), Worker { index, count });
+            let (tell, mut gate, name) = (tell.clone(), gate.subscribe(), format!("{name}-{index}"));
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            std::thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, body(worker)))
+            std::thread::Builder::new().name(name.clone()).spawn(move || {
+                if gate.blocking_recv().is_err() {
+                    return;
+                }
+                let run = || LocalSet::new().block_on(&runtime, body(worker));
+                if catch_unwind(AssertUnwindSafe(run)).is_err() {
+                    tell.send_replace(Some(WorkerPanicked(name)));
+                }
+            })
         };
-        Ok(Self((0..count).map(spawn).collect::<io::Result<_>>()?))
+        let threads = (0..count).map(spawn).collect::<io::Result<_>>()?;
+        drop(gate.send(()));
+        Ok(Self { threads, panicked })
+    }
+
+    /// Resolves when a worker panicked; never otherwise.
+    pub fn failed(&self) -> impl Future<Output = WorkerPanicked> + use<> {
+        let mut panicked = self.panicked.clone();
+        async move {
+            match panicked.wait_for(Option::is_some).await.map(|panicked| panicked.clone()) {
+                Ok(Some(panicked)) => panicked,
+                _ => std::future::pending().await,
+            }
+        }
     }
 
     /// Waits for all threads. Call it where blocking is allowed.
@@ -53,11 +81,11 @@ impl Workers {
     /// # Errors
     /// When one panicked.
     pub fn join(self) -> Result<(), WorkerPanicked> {
-        for thread in self.0 {
+        for thread in self.threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             thread.join().map_err(|_| WorkerPanicked(name))?;
         }
-        Ok(())
+        self.panicked.borrow().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -88,9 +116,10 @@ mod tests {
         assert_eq!(sum.load(Ordering::Relaxed), 6);
     }
 
-    #[test]
-    fn a_panic_surfaces() {
+    #[tokio::test]
+    async fn a_panic_surfaces_at_once() {
         let workers = Workers::spawn("test", 1, |_| async { panic!("on purpose") }).unwrap();
+        assert_eq!(workers.failed().await.to_string(), "worker thread test-0 panicked");
         assert_eq!(workers.join().unwrap_err().to_string(), "worker thread test-0 panicked");
     }
 }

@@ -77,7 +77,8 @@ impl AccessLog {
         if log.enabled {
             let sink = Sink::open(output)?;
             let lanes = log.lanes.clone();
-            let run = move || write_lanes(&lanes, sink, &receiver);
+            let dropped = log.dropped.clone();
+            let run = move || write_lanes(&lanes, Writer { sink, dropped, failed: false }, &receiver);
             log.writer = Some(std::thread::Builder::new().name("access-log".to_owned()).spawn(run)?);
         }
         Ok(log)
@@ -101,7 +102,7 @@ impl AccessLog {
         }
     }
 
-    /// Records that were dropped because the destination is too slow.
+    /// Records that were dropped because the destination is too slow, or could not be written at all.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
@@ -166,36 +167,49 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn write_lanes(lanes: &Mutex<Vec<Arc<Shared>>>, mut sink: Sink, commands: &Receiver<Command>) {
+/// The writing thread's own.
+#[derive(Debug)]
+struct Writer {
+    sink: Sink,
+    dropped: Arc<AtomicU64>,
+    failed: bool,
+}
+
+fn write_lanes(lanes: &Mutex<Vec<Arc<Shared>>>, mut writer: Writer, commands: &Receiver<Command>) {
     let mut spare = Vec::new();
-    let mut failed = false;
     loop {
         let command = commands.recv_timeout(FLUSH_INTERVAL);
         let lanes: Vec<_> = lanes.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for lane in lanes {
-            flush(&lane, &mut spare, &mut sink, &mut failed);
+            std::mem::swap(&mut spare, &mut lane.0.lock().unwrap_or_else(PoisonError::into_inner));
+            writer.write(&spare);
+            spare.clear();
+            spare.shrink_to(LANE_BYTES_KEPT);
         }
         match command {
-            Ok(Command::Reopen) => sink.reopen(),
+            Ok(Command::Reopen) => writer.sink.reopen(),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Swaps the lane's buffer for an empty one and writes it. The first failure of a row is logged.
-fn flush(lane: &Shared, spare: &mut Vec<u8>, sink: &mut Sink, failed: &mut bool) {
-    std::mem::swap(spare, &mut lane.0.lock().unwrap_or_else(PoisonError::into_inner));
-    if spare.is_empty() {
-        return;
+impl Writer {
+    /// Writes records out. The first failure of a row is logged; every record of it counts as dropped.
+    fn write(&mut self, records: &[u8]) {
+        if records.is_empty() {
+            return;
+        }
+        let written = self.sink.write(records);
+        if let Err(error) = &written {
+            let lost = records.iter().filter(|byte| **byte == b'\n').count();
+            self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+            if !self.failed {
+                tracing::error!(%error, "cannot write the access log");
+            }
+        }
+        self.failed = written.is_err();
     }
-    let written = sink.write(spare);
-    if let (Err(error), false) = (&written, *failed) {
-        tracing::error!(%error, "cannot write the access log");
-    }
-    *failed = written.is_err();
-    spare.clear();
-    spare.shrink_to(LANE_BYTES_KEPT);
 }
 
 #[cfg(test)]
@@ -247,6 +261,16 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         assert_eq!(text.lines().count(), 2_000);
         assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let log = AccessLog::open(&Output::File(PathBuf::from("/dev/full"))).unwrap();
+        let lane = log.lane();
+        (0..3).for_each(|number| lane.write(&record(number)));
+        let dropped = log.dropped.clone();
+        drop(log);
+        assert_eq!(dropped.load(Ordering::Relaxed), 3);
     }
 
     #[test]

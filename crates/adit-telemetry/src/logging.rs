@@ -1,6 +1,7 @@
 //! The operator's log: text on a terminal, JSON elsewhere.
 
 use std::io::IsTerminal as _;
+use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
@@ -44,8 +45,22 @@ pub fn init(format: Format, level: &str) -> Result<(), BadLevel> {
         .with_timer(UtcTime::rfc_3339())
         .with_target(false);
     // A second initialisation, as in tests, is no error.
-    drop(if json { builder.event_format(Lines).try_init() } else { builder.try_init() });
+    let started = if json { builder.event_format(Lines).try_init() } else { builder.try_init() };
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
     Ok(())
+}
+
+/// A panic is a mistake of ours. It ends one task; the operator reads of it where everything else is.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    tracing::error!(
+        thread = thread.name(),
+        location = panic.location().map(tracing::field::display),
+        cause = panic.payload_as_str(),
+        "panicked; please report this"
+    );
 }
 
 /// A plain level is for us; the libraries below speak only when it is serious.

@@ -24,6 +24,9 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OP
 /// Status codes that are counted apart.
 const STATUSES: usize = 600;
 
+/// The largest status that an origin can write with its three digits.
+const ORIGIN_STATUS_MAX: usize = 999;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
@@ -241,7 +244,7 @@ impl ConnectorMetrics {
             reconnects: Counter::default(),
             connect_seconds: Histogram::new(SECONDS),
             responses: Family::default(),
-            response_by_status: (0..STATUSES).map(|_| OnceLock::new()).collect(),
+            response_by_status: (0..=ORIGIN_STATUS_MAX).map(|_| OnceLock::new()).collect(),
             registered: Family::default(),
             register_failed: Family::default(),
             locations: Family::default(),
@@ -278,7 +281,7 @@ impl ConnectorMetrics {
 
     /// Counts an answer.
     pub fn response(&self, status: u16) {
-        let index = usize::from(status).min(STATUSES - 1);
+        let index = usize::from(status);
         if let Some(slot) = self.response_by_status.get(index) {
             slot.get_or_init(|| {
                 self.responses.get_or_create(&StatusCodeLabel { status_code: status }).clone()

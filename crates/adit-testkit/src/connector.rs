@@ -1,7 +1,8 @@
 //! Connectors in every way there is: ours and the real cloudflared, over both transports.
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::edge::Edge;
@@ -89,19 +90,28 @@ impl Connector {
     /// When it cannot be started.
     #[must_use]
     pub fn start_with(way: Way, edge: &Edge, tunnel: &str, ingress: &str, more: &str) -> Self {
+        Self::start_at(way, edge.folder(), &edge.tunnel, tunnel, &format!("{more}\ningress:\n{ingress}\n"))
+    }
+
+    /// One that dials these addresses of an edge whose folder is given; `lines` are the rest of its file.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_at(way: Way, folder: &Path, edge: &[SocketAddr], tunnel: &str, lines: &str) -> Self {
         static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let config = edge.file(&format!("config-{number}.yml"));
-        let addresses: Vec<String> = edge.tunnel.iter().map(|address| format!("'{address}'")).collect();
-        let credentials = edge.file(&format!("{tunnel}.json"));
+        let config = folder.join(format!("config-{number}.yml"));
+        let addresses: Vec<String> = edge.iter().map(|address| format!("'{address}'")).collect();
+        let credentials = folder.join(format!("{tunnel}.json"));
         let id: serde_json::Value = serde_json::from_slice(&fs::read(&credentials).unwrap()).unwrap();
         let text = format!(
-            "tunnel: {}\ncredentials-file: {}\nprotocol: {}\nedge: [{}]\ncacert: {}\ngrace-period: 5s\n{more}\ningress:\n{ingress}\n",
+            "tunnel: {}\ncredentials-file: {}\nprotocol: {}\nedge: [{}]\ncacert: {}\ngrace-period: 5s\n{lines}",
             id["TunnelID"].as_str().unwrap(),
             credentials.display(),
             way.protocol(),
             addresses.join(", "),
-            edge.file("data/tunnel-ca.pem").display(),
+            folder.join("data/tunnel-ca.pem").display(),
         );
         fs::write(&config, text).unwrap();
         let mut command = way.command();

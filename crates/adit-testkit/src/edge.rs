@@ -178,6 +178,16 @@ impl Plan {
         }
     }
 
+    /// Its folder, prepared for somebody else to serve from.
+    ///
+    /// # Panics
+    /// When a tunnel cannot be created.
+    #[must_use]
+    pub fn into_folder(self) -> TempDir {
+        self.prepare();
+        self.folder
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Panics

@@ -52,7 +52,7 @@ pub struct Running {
     pub metrics: Option<SocketAddr>,
     grace: Duration,
     drain: DrainTrigger,
-    workers: Option<Workers>,
+    workers: Workers,
     _metrics: Option<Local>,
     _watch: Option<Watch>,
 }
@@ -82,7 +82,7 @@ pub fn start(args: &ConnectArgs) -> Result<Running, Failure> {
         metrics: metrics.as_ref().map(|local| local.address),
         grace,
         drain,
-        workers: Some(workers.map_err(Failure::broke)?),
+        workers: workers.map_err(Failure::broke)?,
         _metrics: metrics,
         _watch: watch.flatten(),
     })
@@ -90,12 +90,12 @@ pub fn start(args: &ConnectArgs) -> Result<Running, Failure> {
 
 impl Running {
     /// Unregisters, finishes running streams within the grace period, and ends as soon as that is done.
-    pub async fn stop(mut self) {
-        self.drain.start();
-        let Some(workers) = self.workers.take() else { return };
+    pub async fn stop(self) {
+        let Self { drain, workers, grace, .. } = self;
+        drain.start();
         let joined = tokio::task::spawn_blocking(move || workers.join());
         // Sessions end by themselves at the end of their grace period; a little more is for a stuck one.
-        match tokio::time::timeout(self.grace + Duration::from_secs(2), joined).await {
+        match tokio::time::timeout(grace + Duration::from_secs(2), joined).await {
             Ok(Ok(Err(panicked))) => tracing::error!(%panicked, "worker failed"),
             Ok(_) => {}
             Err(_) => tracing::warn!("grace period is over"),
@@ -117,7 +117,11 @@ pub fn run(args: &ConnectArgs) -> Result<(), Failure> {
     );
     block_on(async move {
         let mut signals = Signals::listen().map_err(Failure::broke)?;
-        while signals.next().await.is_none() {}
+        let stop = async { while signals.next().await.is_none() {} };
+        tokio::select! {
+            () = stop => {}
+            panicked = running.workers.failed() => return Err(Failure::broke(panicked)),
+        }
         tracing::info!("draining; a second signal ends at once");
         tokio::select! {
             () = running.stop() => {}

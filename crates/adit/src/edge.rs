@@ -44,7 +44,7 @@ pub struct Running {
     /// The certificate that connectors trust.
     pub authority_file: PathBuf,
     drain: DrainTrigger,
-    workers: Option<Workers>,
+    workers: Workers,
     _admin: Option<Local>,
     _watch: Option<Watch>,
 }
@@ -64,6 +64,11 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let edge = Arc::new(build(file, &authority, snapshot, &bound)?);
     let leaf = authority.tunnel_leaf(&file.domain).map_err(Failure::broke)?;
     let tunnel_tls = adit_tunnel::tls::edge(leaf.chain, leaf.key).map_err(Failure::broke)?;
+    if file.certificates.is_empty() {
+        tracing::warn!(
+            "no certificates are configured: the edge's own authority signs; browsers do not trust it"
+        );
+    }
     let readiness = Readiness::default();
     let addresses = bound.addresses();
     let (drain, workers) = serve(&edge, bound, &tunnel_tls, &readiness)?;
@@ -75,7 +80,7 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
         admin: admin.as_ref().map(|admin| admin.address),
         authority_file: file.data_dir.join(CERTIFICATE_FILE),
         drain,
-        workers: Some(workers),
+        workers,
         _admin: admin,
         _watch: watch,
     })
@@ -83,14 +88,13 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
 
 impl Running {
     /// Takes no new connections, lets running requests finish within `grace`, and ends.
-    pub async fn stop(mut self, grace: Duration) {
+    pub async fn stop(self, grace: Duration) {
         self.drain.start();
         if tokio::time::timeout(grace, self.drain.finished()).await.is_err() {
             tracing::warn!("grace period is over; cutting the requests that are left");
         }
         self.edge.registry.close_all("the edge is going away");
         tokio::time::sleep(GOODBYE).await;
-        self.workers = None;
     }
 }
 
@@ -103,9 +107,15 @@ pub fn run(config: &Path) -> Result<(), Failure> {
     announce(&running);
     block_on(async move {
         let mut signals = Signals::listen().map_err(Failure::broke)?;
-        while signals.next().await.is_none() {
-            running.edge.access_log.reopen();
-            tracing::info!("access log reopened");
+        let stop = async {
+            while signals.next().await.is_none() {
+                running.edge.access_log.reopen();
+                tracing::info!("access log reopened");
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            panicked = running.workers.failed() => return Err(Failure::broke(panicked)),
         }
         tracing::info!("draining; a second signal ends at once");
         tokio::select! {
@@ -217,9 +227,6 @@ fn own_certificates(
         table.insert(pattern, key.clone());
     }
     table.insert(HostPattern::Exact(snapshot.domain.clone()), key);
-    tracing::warn!(
-        "no certificates are configured: the edge's own authority signs; browsers do not trust it"
-    );
     Ok(())
 }
 

@@ -6,6 +6,19 @@ use bytes::{BufMut as _, BytesMut};
 
 use super::OriginError;
 
+/// What the head says of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyHead {
+    /// What the request's own fields say: a length, or no body at all.
+    AsAnnounced,
+    /// The length is not known.
+    Chunked,
+    /// The length was not announced, but all of the body is here.
+    Collected(usize),
+    /// A WebSocket's handshake.
+    Upgrade,
+}
+
 /// Appends a request head.
 ///
 /// # Errors
@@ -14,7 +27,7 @@ pub(super) fn write(
     out: &mut BytesMut,
     request: &StreamRequest,
     settings: &OriginRequest,
-    websocket: bool,
+    body: BodyHead,
 ) -> Result<(), OriginError> {
     let plain = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7F);
     if !plain(&request.method) || !plain(&request.target) || !plain(&request.host) {
@@ -35,18 +48,26 @@ pub(super) fn write(
         }
         put(out, name, value);
     }
-    if websocket {
-        out.put_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
-        if request.fields.get("sec-websocket-version").is_none() {
-            out.put_slice(b"Sec-WebSocket-Version: 13\r\n");
+    match body {
+        BodyHead::Upgrade => upgrade(out, request),
+        BodyHead::AsAnnounced
+            if matches!(&request.method[..], b"POST" | b"PUT" | b"PATCH") && !request.has_body =>
+        {
+            out.put_slice(b"Content-Length: 0\r\n");
         }
-    } else if request.has_body && request.fields.get("content-length").is_none() {
-        out.put_slice(b"Transfer-Encoding: chunked\r\n");
-    } else if !request.has_body && matches!(&request.method[..], b"POST" | b"PUT" | b"PATCH") {
-        out.put_slice(b"Content-Length: 0\r\n");
+        BodyHead::AsAnnounced => {}
+        BodyHead::Chunked => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyHead::Collected(length) => put(out, b"Content-Length", length.to_string().as_bytes()),
     }
     out.put_slice(b"\r\n");
     Ok(())
+}
+
+fn upgrade(out: &mut BytesMut, request: &StreamRequest) {
+    out.put_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    if request.fields.get("sec-websocket-version").is_none() {
+        out.put_slice(b"Sec-WebSocket-Version: 13\r\n");
+    }
 }
 
 fn put(out: &mut BytesMut, name: &[u8], value: &[u8]) {

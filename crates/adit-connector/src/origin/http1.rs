@@ -15,7 +15,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
 use super::connect::connect;
-use super::head;
+use super::head::{self, BodyHead};
 use super::io::Io;
 use super::{Origin, OriginError};
 use crate::rescue::Problem;
@@ -27,6 +27,8 @@ const SMALL_READ: usize = 4 * 1024;
 const LARGE_READ: usize = 64 * 1024;
 /// A body that is there at once travels with the head up to this size.
 const INLINE_MAX: usize = 16 * 1024;
+/// A body of unknown length for an origin that takes no chunks is held in memory up to this size.
+const COLLECTED_MAX: usize = 16 * 1024 * 1024;
 
 /// An open connection to an origin, with its buffers.
 pub(crate) struct Connection {
@@ -57,11 +59,11 @@ impl Connection {
         &mut self,
         origin: &Origin,
         request: &StreamRequest,
-        websocket: bool,
+        body: BodyHead,
         upload: &mut Upload<'_>,
     ) -> Result<(), Problem> {
         self.out.clear();
-        head::write(&mut self.out, request, &origin.settings, websocket)?;
+        head::write(&mut self.out, request, &origin.settings, body)?;
         upload.inline(&mut self.out)?;
         self.io.write_all(&self.out).await.map_err(OriginError::Broken)?;
         Ok(self.io.flush().await.map_err(OriginError::Broken)?)
@@ -176,7 +178,12 @@ async fn exchange(
     answer: &mut Answer,
 ) -> Result<(), Problem> {
     let mut upload = Upload::new(request, body);
-    connection.send_head(origin, request, false, &mut upload).await?;
+    let framing = match upload.chunked {
+        true if origin.settings.disable_chunked_encoding => BodyHead::Collected(upload.collect().await?),
+        true => BodyHead::Chunked,
+        false => BodyHead::AsAnnounced,
+    };
+    connection.send_head(origin, request, framing, &mut upload).await?;
     let head = connection.read_head(&request.method, &mut upload, answer).await?;
     if head.status == 101 {
         return Err(OriginError::Upgraded.into());
@@ -297,7 +304,7 @@ enum State {
 
 impl<'b> Upload<'b> {
     pub(super) fn new(request: &StreamRequest, body: &'b mut RequestBody) -> Self {
-        let chunked = request.fields.get("content-length").is_none();
+        let chunked = request.has_body && request.fields.get("content-length").is_none();
         let state = if request.has_body { State::Running } else { State::Done };
         Self { body, chunked, pending: Bytes::new(), state }
     }
@@ -311,10 +318,26 @@ impl<'b> Upload<'b> {
         self.state == State::Done
     }
 
+    /// Reads all of the body, for origins that must know its length; the length. Trailers have no place then.
+    async fn collect(&mut self) -> Result<usize, Problem> {
+        self.chunked = false;
+        let mut whole = BytesMut::new();
+        while self.state == State::Running {
+            poll_fn(|cx| self.poll_next(cx)).await?;
+            if whole.len() + self.pending.len() > COLLECTED_MAX {
+                return Err(OriginError::TooLong(COLLECTED_MAX).into());
+            }
+            whole.put_slice(&std::mem::take(&mut self.pending));
+        }
+        self.pending = whole.freeze();
+        Ok(self.pending.len())
+    }
+
     /// Appends to the head what is there at once and small.
     fn inline(&mut self, out: &mut BytesMut) -> Result<(), Problem> {
         let mut cx = Context::from_waker(Waker::noop());
-        if self.state != State::Running || self.poll_next(&mut cx)?.is_pending() {
+        let empty = self.pending.is_empty() && self.state == State::Running;
+        if empty && self.poll_next(&mut cx)?.is_pending() {
             return Ok(());
         }
         if self.pending.len() <= INLINE_MAX {
@@ -346,14 +369,13 @@ impl<'b> Upload<'b> {
                 }
                 continue;
             }
-            ready!(self.poll_next(cx)?);
+            ready!(self.poll_next(cx))?;
         }
     }
 
     /// Reads the next piece into `pending`, in the form in which it is written.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, StreamError> {
-        let Poll::Ready(chunk) = self.body.poll_next(cx) else { return Ok(Poll::Pending) };
-        self.pending = match chunk.transpose()? {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.pending = match ready!(self.body.poll_next(cx)).transpose()? {
             Some(Chunk::Data(data)) if self.chunked => chunk_of(&data),
             Some(Chunk::Data(data)) => data,
             Some(Chunk::Trailers(fields)) if self.chunked => {
@@ -366,7 +388,7 @@ impl<'b> Upload<'b> {
                 if self.chunked { Bytes::from_static(b"0\r\n\r\n") } else { Bytes::new() }
             }
         };
-        Ok(Poll::Ready(()))
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
 use super::connect::connect;
+use super::head::BodyHead;
 use super::http1::{Connection, Upload, carry, server_name};
 use super::io::Io;
 use super::{Origin, OriginError};
@@ -34,7 +35,7 @@ pub(crate) async fn websocket(
     };
     let mut connection = Connection::new(io, name);
     let mut upload = Upload::none(&mut body);
-    connection.send_head(origin, request, true, &mut upload).await?;
+    connection.send_head(origin, request, BodyHead::Upgrade, &mut upload).await?;
     let head = connection.read_head(&request.method, &mut upload, answer).await?;
     if head.status != 101 {
         carry(&mut connection, &head, &mut upload, answer).await?;

@@ -98,6 +98,32 @@ async fn uploads_arrive_whole_with_and_without_a_length() {
 }
 
 #[tokio::test]
+async fn an_origin_that_takes_no_chunks_is_told_the_length() {
+    for way in Way::ours() {
+        let home = Home::published_with(way, "      disableChunkedEncoding: true").await;
+        for visitor in visitors(&home) {
+            for (path, parts) in [("/request", 3), ("/echo", 30), ("/request", 0)] {
+                let (mut sender, body) = streamed();
+                let feeding = tokio::spawn(async move {
+                    for _ in 0..parts {
+                        sender.send_data(vec![b'y'; 1000].into()).await.unwrap();
+                    }
+                });
+                let answer = visitor.ask(APP, visitor.request(Method::POST, APP, path, body)).await;
+                feeding.await.unwrap();
+                if path == "/echo" {
+                    assert_eq!(answer.body.len(), parts * 1000, "{way:?}");
+                    continue;
+                }
+                let seen: Value = serde_json::from_slice(&answer.body).unwrap();
+                assert_eq!(header(&seen, "content-length"), [(parts * 1000).to_string()], "{way:?}");
+                assert!(header(&seen, "transfer-encoding").is_empty(), "{way:?}: {seen}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn large_answers_arrive_whole() {
     for way in Way::all() {
         let home = Home::published(way).await;

@@ -9,6 +9,7 @@ mod failover;
 mod forwarding;
 mod hosts;
 mod program;
+mod push;
 mod refusals;
 mod replay;
 mod streaming;
