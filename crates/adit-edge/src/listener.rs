@@ -149,6 +149,15 @@ enum Dealt {
     Quic(Box<quinn::Incoming>),
 }
 
+/// Counts one connection as held for as long as it lives, also when its task panics.
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What a TCP listener's connections are for.
 type Kind = fn(StdStream, SocketAddr) -> Dealt;
 
@@ -307,13 +316,13 @@ struct Place {
 
 impl Place {
     async fn take(self: Rc<Self>, dealt: Dealt) {
+        let _held = Held(self.holds.clone());
         match dealt {
             Dealt::Https(stream, remote) => self.https(stream, remote).await,
             Dealt::Http(stream, remote) => self.http(stream, remote).await,
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
             Dealt::Quic(incoming) => self.quic(*incoming).await,
         }
-        self.holds.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn https(&self, stream: StdStream, remote: SocketAddr) {
