@@ -98,8 +98,9 @@ fn wrk(url: &str, connections: u32, seconds: u32) -> Result<String> {
     Ok(text)
 }
 
+/// The word after a line's label. Labels start a line: wrk's other columns have percentages too.
 fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
-    text.split_once(label)?.1.split_whitespace().next()
+    text.lines().find_map(|line| line.trim_start().strip_prefix(label))?.split_whitespace().next()
 }
 
 /// The number that stands before a label.
@@ -132,6 +133,8 @@ mod tests {
         assert_eq!(milliseconds("1.02s"), Some(1020.0));
         assert_eq!(socket_errors("  Socket errors: connect 0, read 1, write 2, timeout 3\n"), 6);
         assert_eq!(number("  131201 requests in 4.00s, 179.10MB read", " requests in "), Some(131_201.0));
+        let text = "    Req/Sec     1.33k    55.50%\n     50%    3.00ms\n";
+        assert_eq!(after(text, "50%"), Some("3.00ms"));
         assert_eq!(after("Requests/sec:  32744.67\n", "Requests/sec:"), Some("32744.67"));
     }
 }
