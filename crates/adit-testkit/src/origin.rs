@@ -36,6 +36,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/broken` | half of its body |
 /// | `/websocket` | echoes messages |
 /// | `/grpc` | echoes the body with `grpc-status` in trailers |
+/// | `/grpc/refused` | `grpc-status` in the head, and no body |
 #[derive(Debug)]
 pub struct Origin {
     /// Where it listens.
@@ -148,6 +149,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/request" => described(&request),
         "/echo" => Response::new(echo(request.into_body(), shared, HeaderMap::new())),
         "/grpc" => grpc(request, shared),
+        "/grpc/refused" => grpc_refused(),
         "/events" => events(shared),
         "/held" => held(shared).await,
         "/broken" => broken(),
@@ -188,6 +190,13 @@ fn grpc(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
     trailers.insert("grpc-message", "fine".parse().unwrap());
     let mut response = Response::new(echo(request.into_body(), shared, trailers));
     response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response
+}
+
+fn grpc_refused() -> Response<Body> {
+    let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed());
+    response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response.headers_mut().insert("grpc-status", "5".parse().unwrap());
     response
 }
 

@@ -235,6 +235,19 @@ async fn grpc_works_with_messages_both_ways_and_trailers_at_the_end() {
     }
 }
 
+/// gRPC's clients take a refusal only when its head ends the stream.
+#[tokio::test]
+async fn a_grpc_refusal_is_a_head_without_a_body() {
+    for way in Way::ours() {
+        let home = Home::published_with(way, "      http2Origin: true").await;
+        let visitor = home.visitor().http2();
+        let request = visitor.request(Method::POST, APP, "/grpc/refused", full("ask"));
+        let response = visitor.send(APP, request).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "5", "{way:?}");
+        assert!(http_body::Body::is_end_stream(response.body()), "{way:?}: the head ends the stream");
+    }
+}
+
 #[tokio::test]
 async fn one_record_per_request_says_what_happened() {
     let home = Home::published(Way::Quic).await;

@@ -234,7 +234,7 @@ pub(super) fn length(
         return Ok(None);
     }
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    if method == Method::HEAD || bodiless || status.is_informational() {
+    if method == Method::HEAD || bodiless || status.is_informational() || is_trailers_only(headers) {
         return Ok(Some(0));
     }
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
@@ -244,6 +244,16 @@ pub(super) fn length(
         Some(length) if values.all(|other| other == first) => Ok(Some(length)),
         _ => Err(SendError::Malformed("bad Content-Length".to_owned())),
     }
+}
+
+/// An answer of gRPC that says its status in the head has no body ("Trailers-Only" in gRPC over HTTP/2). Its clients
+/// insist that the head ends the stream, so we must know it at the head.
+fn is_trailers_only(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    headers.contains_key("grpc-status")
+        && media
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// A two-way byte stream through the tunnel. Shutting it down ends our half only.
