@@ -10,14 +10,14 @@ use adit_wire::configuration::Configuration;
 use adit_wire::connect::{decode_request_stream, decode_response_stream};
 use adit_wire::credentials::Credentials;
 use adit_wire::frame::{FrameDecoder, Item};
-use adit_wire::{packed, preamble, token};
+use adit_wire::{packed, preamble, socks5, token};
 use bytes::{Bytes, BytesMut};
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -29,6 +29,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("answer", answer),
     ("edge_yml", edge_yml),
     ("config_yml", config_yml),
+    ("socks5", socks5),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -52,6 +53,18 @@ pub fn connect_response(data: &[u8]) {
     let input = Bytes::copy_from_slice(data);
     if let Ok(Some((_, used))) = decode_response_stream(&input) {
         assert!(used <= input.len());
+    }
+}
+
+/// A SOCKS5 client: a message never takes more than there is, and a prefix of it is never a message.
+pub fn socks5(data: &[u8]) {
+    let greeting = socks5::greeting(data).ok().flatten().map(|(used, _)| used);
+    let request = socks5::request(data).ok().flatten().map(|(used, _)| used);
+    for used in greeting.into_iter().chain(request) {
+        assert!(used <= data.len());
+    }
+    if let Some(used) = request {
+        assert_eq!(socks5::request(&data[..used - 1]), Ok(None));
     }
 }
 

@@ -5,6 +5,8 @@ mod head;
 mod http1;
 mod http2;
 mod io;
+mod socks;
+mod tcp;
 mod tls;
 mod websocket;
 
@@ -21,6 +23,7 @@ use rustls::ClientConfig;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
+pub(crate) use tcp::tcp;
 pub(crate) use websocket::websocket;
 
 /// What a rule leads to, as one worker sees it.
@@ -47,6 +50,8 @@ pub(crate) enum OriginError {
     Connect(String, #[source] std::io::Error),
     #[error("no connection to {0} within {1:?}")]
     ConnectTimeout(String, Duration),
+    #[error("{0} is not allowed by the rule's `ipRules`")]
+    NotAllowed(String),
     #[error("TLS with {0} failed")]
     Tls(String, #[source] std::io::Error),
     #[error("the trust store of this rule cannot be used: {0}")]
@@ -74,6 +79,7 @@ impl OriginError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Connect(..) => "connect_failed",
+            Self::NotAllowed(_) => "not_allowed",
             Self::ConnectTimeout(..) => "connect_timeout",
             Self::Tls(..) | Self::Trust(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",

@@ -72,7 +72,9 @@ impl Place {
             Service::Status(status) => answer.empty(*status).await,
             Service::HelloWorld => hello::answer(request, body, answer).await,
             Service::Http { .. } | Service::Unix { .. } => ask(&origin, request, body, answer).await,
-            other => Err(Problem::Unsupported(other.to_string())),
+            Service::Tcp { .. } | Service::Bastion | Service::SocksProxy => {
+                origin::tcp(&origin, request, body, answer).await
+            }
         }
     }
 }

@@ -59,12 +59,15 @@ pub(crate) fn request(
     record: &Record,
 ) -> Outbound {
     let mut headers = head.headers;
+    // A WebSocket may say where a bastion is to go; only a rule that is one listens.
+    let destination = headers.remove(names::JUMP_DESTINATION).filter(|_| websocket);
     hop::strip(&mut headers);
     forwarded::strip_identity(&mut headers);
     strip_control(&mut headers);
     headers.remove(header::HOST);
     // Our server says 100 by itself when the body is first asked for.
     headers.remove(header::EXPECT);
+    headers.extend(destination.map(|value| (HeaderName::from_static(names::JUMP_DESTINATION), value)));
     let visit = forwarded::Visit {
         client: record.fields().client_ip,
         scheme,

@@ -6,6 +6,8 @@ pub mod forwarded;
 
 pub mod upgrade;
 
+pub mod websocket;
+
 pub mod page;
 
 pub mod answer;

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on ends with a panic"
 )]
 
+pub mod access;
 pub mod connector;
 pub mod edge;
 pub mod home;

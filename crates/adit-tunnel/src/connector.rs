@@ -14,7 +14,7 @@ use adit_wire::registration::{ConnectionDetails, RegisterRequest};
 
 pub use dial::{Dial, DialError, dial};
 pub(crate) use reply::CAUSE;
-pub use reply::{Reply, ReplyBody};
+pub use reply::{Duplex, Reply, ReplyBody};
 pub use request::{Chunk, RequestBody, StreamRequest};
 
 use crate::control::client::{Control, RegisterFailed};

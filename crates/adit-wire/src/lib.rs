@@ -31,3 +31,5 @@ pub mod registration;
 pub mod rpc;
 
 pub mod configuration;
+
+pub mod socks5;

@@ -69,6 +69,10 @@ pub fn is_control_header(name: &[u8]) -> bool {
     }
 }
 
+/// Where a client of a `bastion` service wants to go. The one control field that comes from visitors: the service asks
+/// for it (cloudflared: `carrier/carrier.go`).
+pub const JUMP_DESTINATION: &str = "cf-access-jump-destination";
+
 /// Whether a response field is the tunnel's own and must not reach the visitor.
 #[must_use]
 pub fn is_internal_response_header(name: &[u8]) -> bool {

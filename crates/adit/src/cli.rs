@@ -1,11 +1,15 @@
 //! The command line: flags, environment and help texts.
 
+pub mod access;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use adit_config::connector::Protocol as FileProtocol;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use access::AccessCommand;
 
 /// A public front door for services without a public address.
 #[derive(Debug, Parser)]
@@ -56,6 +60,9 @@ pub enum Command {
     Connect(ConnectArgs),
     /// Tunnels: create and manage them at the edge, run them at home.
     Tunnel(TunnelArgs),
+    /// Reach a TCP service behind an edge, as its visitor.
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Check an edge's or a connector's file: all errors at once.
     Check {
         /// The file.

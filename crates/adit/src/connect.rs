@@ -66,7 +66,6 @@ pub fn start(args: &ConnectArgs) -> Result<Running, Failure> {
     let settings = settings(args, &file)?;
     let (grace, count) = (settings.grace, default_count().min(usize::from(settings.connections)));
     let ingress = file.ingress_or_single();
-    supported(&ingress)?;
     let connector = Connector::new(ingress, ConnectorMetrics::new(VERSION));
     let metrics = start_metrics(args.metrics.as_deref().or(file.metrics.as_deref()), &connector)?;
     let (tell, told) = channel::channel(file.local_configuration(&file.reported_flags).to_json());
@@ -239,6 +238,14 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 /// Trust in the named file alone, or in the system's roots.
 fn trust(cacert: Option<&Path>) -> Result<ConnectorTls, Failure> {
+    adit_tunnel::tls::connector(roots(cacert)?).map_err(Failure::broke)
+}
+
+/// The certificates of the named file, or the system's roots.
+///
+/// # Errors
+/// When there is none in the file.
+pub(crate) fn roots(cacert: Option<&Path>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     match cacert {
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
@@ -253,27 +260,13 @@ fn trust(cacert: Option<&Path>) -> Result<ConnectorTls, Failure> {
             }
         }
     }
-    adit_tunnel::tls::connector(roots).map_err(Failure::broke)
-}
-
-/// Services that are read and cannot be served yet are refused at the start, not at the first visitor.
-fn supported(ingress: &adit_policy::ingress::Ingress) -> Result<(), Failure> {
-    use adit_policy::ingress::Service;
-    let unsupported = ingress
-        .rules
-        .iter()
-        .find(|rule| matches!(rule.service, Service::Tcp { .. } | Service::Bastion | Service::SocksProxy));
-    match unsupported {
-        Some(rule) => Err(Failure::input(format!("service `{}` is not supported yet", rule.service))),
-        None => Ok(()),
-    }
+    Ok(roots)
 }
 
 /// Rules from a configuration that the edge pushed.
 fn pushed(json: &[u8]) -> Result<adit_policy::ingress::Ingress, String> {
     let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
     let (ingress, _) = remote::ingress(&configuration)?;
-    supported(&ingress).map_err(|failure| failure.to_string())?;
     Ok(ingress)
 }
 
@@ -304,7 +297,6 @@ fn start_watch(path: &Path, connector: &Arc<Connector>, tell: channel::Sender<Ve
 fn reload(path: &Path, connector: &Connector, tell: &channel::Sender<Vec<u8>>) -> Result<usize, Failure> {
     let (file, _) = ConnectorFile::load(path).map_err(Failure::input)?;
     let ingress = file.ingress_or_single();
-    supported(&ingress)?;
     let rules = ingress.rules.len();
     connector.ingress.store(Arc::new(ingress));
     tell.send_replace(file.local_configuration(&file.reported_flags).to_json());

@@ -12,6 +12,8 @@ pub mod tunnel;
 
 pub mod demo;
 
+pub mod access;
+
 pub mod check;
 
 mod local;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use adit::cli::{Answer, Cli, Command, EdgeCommand, LogFormat, TunnelArgs, TunnelCommand, hours};
 use adit::failure::Failure;
-use adit::{check, connect, demo, edge, tunnel};
+use adit::{access, check, connect, demo, edge, tunnel};
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         }
         Command::Connect(args) => connect::run(args).map(done),
         Command::Tunnel(args) => run_tunnel(args),
+        Command::Access(command) => access::run(command.args()).map(done),
         Command::Check { file } => check::check(file),
         Command::Completion { shell } => Ok(completion(*shell)),
         Command::Man => manual().map(done),

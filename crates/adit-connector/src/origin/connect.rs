@@ -49,12 +49,44 @@ impl Raw {
     }
 }
 
+/// The addresses of a host.
+///
+/// # Errors
+/// [`OriginError::Connect`] when it has none, or not in time.
+pub(super) async fn resolve(origin: &Origin, host: &str, port: u16) -> Result<Vec<SocketAddr>, OriginError> {
+    let (shown, limit) = (format!("{host}:{port}"), origin.settings.connect_timeout);
+    match timeout(limit, lookup_host((host, port))).await {
+        Ok(addresses) => addresses.map(Iterator::collect).map_err(|error| OriginError::Connect(shown, error)),
+        Err(_) => Err(OriginError::ConnectTimeout(shown, limit)),
+    }
+}
+
+/// Connects to one of these addresses of what is `shown`.
+///
+/// # Errors
+/// [`OriginError`] when none of them answers in time.
+pub(super) async fn connect_any(
+    origin: &Origin,
+    shown: &str,
+    addresses: &[SocketAddr],
+) -> Result<TcpStream, OriginError> {
+    let limit = origin.settings.connect_timeout;
+    match timeout(limit, connect_addresses(origin, addresses)).await {
+        Ok(stream) => stream.map_err(|error| OriginError::Connect(shown.to_owned(), error)),
+        Err(_) => Err(OriginError::ConnectTimeout(shown.to_owned(), limit)),
+    }
+}
+
 async fn connect_tcp(origin: &Origin, host: &str, port: u16) -> std::io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    connect_addresses(origin, &addresses).await
+}
+
+async fn connect_addresses(origin: &Origin, addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
     let stream = if origin.settings.no_happy_eyeballs {
-        in_turn(&addresses).await?
+        in_turn(addresses).await?
     } else {
-        side_by_side(&addresses).await?
+        side_by_side(addresses).await?
     };
     stream.set_nodelay(true)?;
     let keep_alive = TcpKeepalive::new().with_time(origin.settings.tcp_keep_alive);

@@ -13,4 +13,5 @@ mod push;
 mod refusals;
 mod replay;
 mod streaming;
+mod tcp;
 mod websocket;

@@ -2,6 +2,9 @@
 //! answer never looks complete.
 
 use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use adit_wire::connect::{Entry, encode_response};
 use adit_wire::features::Extensions;
@@ -11,7 +14,9 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::request::{Chunk, RequestBody};
 use crate::StreamError;
 use crate::framing::{H2Writer, QuicWriter, header_map};
 use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
@@ -73,7 +78,9 @@ impl Reply {
     ) -> Result<ReplyBody, StreamError> {
         match self.0 {
             Inner::Quic { send, wants_trailers, .. } => {
-                let framed = wants_trailers && !end && fields.get("content-length").is_none();
+                // An accepted upgrade is bytes, whatever was asked.
+                let bytes = status == 101 || fields.get("content-length").is_some();
+                let framed = wants_trailers && !end && !bytes;
                 head_quic(send, status, fields, framed, first, end).await
             }
             Inner::H2 { send, .. } => head_h2(send, status, fields, first, end).await,
@@ -282,5 +289,61 @@ impl ReplyBody {
             Body::Quic { send, .. } => send.stopped().await,
             Body::H2(send) => send.stopped().await,
         }
+    }
+}
+
+/// The request's and the answer's bodies as one two-way byte stream. Shutting it down ends our half only.
+#[derive(Debug)]
+pub struct Duplex {
+    read: RequestBody,
+    write: Body,
+    pending: Bytes,
+}
+
+impl Duplex {
+    /// The stream of an upgrade that was accepted with 101.
+    #[must_use]
+    pub fn new(read: RequestBody, write: ReplyBody) -> Self {
+        Self { read, write: write.0, pending: Bytes::new() }
+    }
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.pending.is_empty() {
+            match ready!(self.read.poll_next(cx)).transpose().map_err(io::Error::other)? {
+                Some(Chunk::Data(data)) => self.pending = data,
+                Some(Chunk::Trailers(_)) => {}
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let take = self.pending.len().min(out.remaining());
+        out.put_slice(&self.pending.split_to(take));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Duplex {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.write {
+            Body::Quic { send, .. } => send.poll_write(cx, data),
+            Body::H2(send) => Pin::new(send).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.write {
+            Body::Quic { send, .. } => send.finish(),
+            Body::H2(send) => send.finish(),
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,0 +1,118 @@
+//! Bytes inside a WebSocket to a TCP service: `tcp://` and its relatives, `bastion`, `socks-proxy` (cloudflared:
+//! `ingress/origin_connection.go`). Either side's end ends both.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use adit_http::websocket::{ByteStream, accept_key, relay};
+use adit_policy::ingress::{ProxyType, Service};
+use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
+use adit_wire::connect::StreamKind;
+use adit_wire::fields::Fields;
+use adit_wire::names::JUMP_DESTINATION;
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::connect::{connect_any, resolve};
+use super::{Origin, OriginError, socks};
+use crate::rescue::Problem;
+use crate::serve::Answer;
+
+/// The byte stream to the visitor.
+pub(super) type Visitor = ByteStream<Duplex>;
+
+/// Opens the service and carries bytes until either side ends.
+///
+/// # Errors
+/// [`Problem`]; the head may be out already.
+pub(crate) async fn tcp(
+    origin: &Rc<Origin>,
+    request: &StreamRequest,
+    body: RequestBody,
+    answer: &mut Answer,
+) -> Result<(), Problem> {
+    if request.kind != StreamKind::WebSocket {
+        return upgrade_required(answer).await;
+    }
+    if is_socks(origin) {
+        let mut visitor = accept(request, body, answer).await?;
+        return match socks::connect(&mut visitor, origin).await? {
+            Some(stream) => carry(stream, visitor).await,
+            None => Ok(visitor.shutdown().await.map_err(OriginError::Broken)?),
+        };
+    }
+    let opening = open(origin, request);
+    let stream = tokio::select! {
+        biased;
+        stream = opening => stream?,
+        () = answer.cancelled() => return Err(Problem::Cancelled),
+    };
+    carry(stream, accept(request, body, answer).await?).await
+}
+
+fn is_socks(origin: &Origin) -> bool {
+    origin.service == Service::SocksProxy || origin.settings.proxy_type == ProxyType::Socks
+}
+
+async fn open(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, OriginError> {
+    let bastion = origin.service == Service::Bastion || origin.settings.bastion_mode;
+    match &origin.service {
+        _ if bastion => {
+            let (host, port) = destination(request)?;
+            let addresses = resolve(origin, &host, port).await?;
+            let allowed = |address: &SocketAddr| origin.settings.allows(address.ip(), address.port());
+            let addresses: Vec<SocketAddr> = addresses.into_iter().filter(allowed).collect();
+            if addresses.is_empty() {
+                return Err(OriginError::NotAllowed(format!("{host}:{port}")));
+            }
+            connect_any(origin, &format!("{host}:{port}"), &addresses).await
+        }
+        Service::Tcp { host, port: Some(port), .. } => {
+            let addresses = resolve(origin, host, *port).await?;
+            connect_any(origin, &origin.service.to_string(), &addresses).await
+        }
+        _ => Err(OriginError::Request("the service has no port, and its scheme has no usual one")),
+    }
+}
+
+/// Where a bastion is asked to go: `host:port`, with or without a scheme and a path.
+fn destination(request: &StreamRequest) -> Result<(String, u16), OriginError> {
+    let bad = || OriginError::Request("the request does not say where the bastion is to go, as host:port");
+    let field = request.fields.get(JUMP_DESTINATION).ok_or_else(bad)?;
+    let text = std::str::from_utf8(field).map_err(|_| bad())?.trim();
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = text.split('/').next().unwrap_or_default();
+    let (host, port) = authority.rsplit_once(':').ok_or_else(bad)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match port.parse() {
+        Ok(port) if !host.is_empty() && port > 0 => Ok((host.to_owned(), port)),
+        _ => Err(bad()),
+    }
+}
+
+/// A plain request cannot carry bytes both ways.
+async fn upgrade_required(answer: &mut Answer) -> Result<(), Problem> {
+    let text = "This address is for TCP clients: adit access tcp, or cloudflared access tcp.\n";
+    let length = text.len().to_string();
+    let fields = [("Upgrade", "websocket"), ("Content-Type", "text/plain"), ("Content-Length", &length)];
+    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    answer.begin(426)?.head(426, &fields, Bytes::from_static(text.as_bytes()), true).await?;
+    Ok(())
+}
+
+/// Accepts the WebSocket ourselves: the service behind it knows nothing of it.
+async fn accept(request: &StreamRequest, body: RequestBody, answer: &mut Answer) -> Result<Visitor, Problem> {
+    let key = request.fields.get("sec-websocket-key").unwrap_or_default();
+    let accept = accept_key(key);
+    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Accept", &accept)];
+    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let reply = answer.begin(101)?.head(101, &fields, Bytes::new(), false).await?;
+    Ok(ByteStream::server(Duplex::new(body, reply)).await)
+}
+
+async fn carry(stream: TcpStream, visitor: Visitor) -> Result<(), Problem> {
+    let (read, write) = stream.into_split();
+    Ok(relay(read, write, visitor, Duration::ZERO).await.map_err(OriginError::Broken)?)
+}
