@@ -101,9 +101,10 @@ fn count_keys(root: &Node, keys: &[&str]) -> usize {
 }
 
 fn check_edge(path: &Path) -> Result<(String, Vec<Diagnostic>), Report> {
-    let (file, warnings) = EdgeFile::load(path)?;
+    let (file, mut warnings) = EdgeFile::load(path)?;
     let stored = stored::load_all(&file.data_dir)?;
     let snapshot = stored::merge(&file, stored)?;
+    warnings.extend(stored::not_created(&file, &snapshot));
     Ok((summary::edge(&file, &snapshot), warnings))
 }
 

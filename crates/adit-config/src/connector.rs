@@ -120,6 +120,14 @@ impl ConnectorFile {
     }
 }
 
+/// Reads `ingress` and `originRequest` of a tunnel whose configuration the edge holds: the same keys as in a connector's
+/// file. `None`: there are no rules, or a rule is wrong.
+pub(crate) fn held(table: &mut Table<'_>, findings: &mut Findings) -> Option<Ingress> {
+    let origin = table.take("originRequest").map(|node| origin_request::decode(node, Form::File, findings));
+    let defaults = origin.flatten().unwrap_or_default().apply(&OriginRequest::default());
+    table.take("ingress").and_then(|node| rules::decode(node, &defaults, Form::File, findings))
+}
+
 /// How the same keys are read from a file and from the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {

@@ -14,7 +14,7 @@ use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
 pub use listen::Listen;
-pub use tunnels::TunnelEntry;
+pub use tunnels::{TunnelAddition, TunnelEntry};
 
 /// The file, checked.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct EdgeFile {
     pub certificates: Vec<CertificateFiles>,
     /// Tunnels of the file. Those that a command created are stored elsewhere ([`crate::stored`]).
     pub tunnels: Vec<TunnelEntry>,
+    /// What the file adds to tunnels that are stored elsewhere.
+    pub additions: Vec<TunnelAddition>,
     /// Directory of the edge's state.
     pub data_dir: PathBuf,
     /// Address of the operator, for certificate authorities.
@@ -122,6 +124,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let http_mode = table.take("http-mode").and_then(|node| decode_http_mode(node, findings));
     let certificates = table.take("certificates").map(|node| decode_certificates(node, files, findings));
     let tunnels = table.take("tunnels").map(|node| tunnels::decode(node, files, findings));
+    let declared = tunnels.unwrap_or_default();
     let data_dir = table.take("data-dir").and_then(|node| yaml::path_text(node, findings));
     let email = table.take("email").and_then(|node| decode_email(node, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
@@ -132,7 +135,8 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         listen: listen?,
         http_mode: http_mode.unwrap_or_default(),
         certificates: certificates.unwrap_or_default(),
-        tunnels: tunnels.unwrap_or_default(),
+        tunnels: declared.tunnels,
+        additions: declared.additions,
         data_dir: source.resolve(data_dir.unwrap_or("data")),
         email,
         access_log: access_log.unwrap_or_default(),

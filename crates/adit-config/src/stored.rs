@@ -20,7 +20,7 @@ use zeroize::Zeroize as _;
 use crate::tunnel_name::{NameError, check_name};
 
 pub use load::load_all;
-pub use merge::merge;
+pub use merge::{merge, not_created};
 
 /// A tunnel as it is stored.
 #[derive(Clone, Debug)]
@@ -129,6 +129,7 @@ impl StoredTunnel {
             secret: TunnelSecret::rotating(accepted.collect()),
             account_tag: self.account_tag.clone(),
             grant: Grant::new(self.hostnames.iter().cloned()),
+            held: None,
         }
     }
 }

@@ -231,10 +231,14 @@ impl Session {
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
         link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
         let _registered = Registered::new(&self.shared.connector, self.index, &details.location);
-        let telling = tokio::task::spawn_local(tell(link.control(), self.shared.configuration.clone()));
+        // An edge that holds our configuration knows it.
+        let telling = (!details.remotely_managed)
+            .then(|| tokio::task::spawn_local(tell(link.control(), self.shared.configuration.clone())));
         let load = Load::default();
         let ended = self.accept(&mut link, &load).await;
-        telling.abort();
+        if let Some(telling) = telling {
+            telling.abort();
+        }
         link.close("bye");
         if let Ended::Closed(cause) = &ended {
             tracing::debug!(connIndex = self.index, %cause, "link closed");

@@ -60,7 +60,7 @@ fn tunnels(edge: &Edge) -> serde_json::Value {
         let granted: Vec<_> = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
         json!({
             "name": tunnel.name, "id": tunnel.id.to_string(), "hostnames": granted,
-            "serves": serves, "refused": refused, "connections": connections,
+            "managed": tunnel.held.is_some(), "serves": serves, "refused": refused, "connections": connections,
         })
     };
     json!({ "tunnels": view.snapshot.tunnels().iter().map(tunnel).collect::<Vec<_>>() })
@@ -73,7 +73,7 @@ fn connection(session: &Session) -> serde_json::Value {
         "protocol": session.connection.protocol().as_str(), "remote": session.remote.to_string(),
         "version": session.version, "arch": session.arch, "since": since.as_secs(),
         "in_flight": session.connection.in_flight(), "draining": session.connection.is_draining(),
-        "suspect": session.connection.is_suspect(),
+        "suspect": session.connection.is_suspect(), "configured": session.is_configured(),
         "rtt_ms": session.connection.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
     })
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use adit_policy::ingress::Claims;
@@ -18,10 +19,13 @@ use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest}
 use uuid::Uuid;
 
 use crate::Edge;
-use crate::registry::Session;
+use crate::registry::{Session, Versioned};
 
 /// Time to register after the handshake.
 const REGISTER_TIMEOUT: Duration = adit_tunnel::limits::REGISTER_TIMEOUT;
+
+/// Pause before a push that failed is tried again.
+const PUSH_RETRY: Duration = Duration::from_secs(3);
 
 /// Pause before the connection of a refused registration is closed, so that the answer arrives first.
 const REFUSAL_LINGER: Duration = Duration::from_millis(200);
@@ -36,6 +40,7 @@ pub(crate) async fn serve(edge: Arc<Edge>, worker: usize, remote: SocketAddr, ac
         () = join.give_up() => {}
         () = connection.watch_health() => {}
         () = join.drained() => {}
+        () = join.push() => {}
     }
     connection.close(&join.last_words());
 }
@@ -90,6 +95,52 @@ impl Join {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
+    /// Pushes the configuration that the edge holds for the tunnel, now and whenever it changes. Never resolves.
+    async fn push(&self) {
+        let mut changes = self.edge.registry.watch();
+        let (mut pushed, mut failed) = (None, false);
+        loop {
+            changes.borrow_and_update();
+            let session = self.state.borrow().session.clone();
+            let held = session.as_ref().and_then(|session| self.edge.registry.held(session.tunnel));
+            if let (Some(session), Some(held)) = (session, held)
+                && pushed != Some(held.version)
+            {
+                failed = !self.push_once(&session, &held).await;
+                pushed = (!failed).then_some(held.version);
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+                () = tokio::time::sleep(PUSH_RETRY), if failed => {}
+            }
+        }
+    }
+
+    /// Whether the connector answered, be it with a refusal.
+    async fn push_once(&self, session: &Session, held: &Versioned) -> bool {
+        let (tunnel, version) = (&*session.tunnel_name, held.version);
+        let applied = match session.connection.push_configuration(version, &held.json).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                tracing::warn!(tunnel, connection = %session.id, version, error, "cannot push the configuration");
+                return false;
+            }
+        };
+        match &applied.error {
+            None => tracing::info!(tunnel, connection = %session.id, version, "configuration pushed"),
+            Some(error) => {
+                tracing::error!(tunnel, connection = %session.id, version, error, "the connector refuses its configuration");
+            }
+        }
+        // One that runs an earlier version serves that.
+        if applied.version >= 0 {
+            self.edge.registry.mark_configured(session);
+        }
+        true
+    }
+
     fn ended(&self, cause: &str) {
         if let Some(session) = &self.state.borrow().session {
             tracing::info!(tunnel = &*session.tunnel_name, connection = %session.id, index = session.index, cause, "tunnel connection ended");
@@ -138,6 +189,7 @@ impl Join {
             since: now,
             version: client.version.clone(),
             arch: client.arch.clone(),
+            configured: AtomicBool::new(tunnel.held.is_none()),
         }))
     }
 
@@ -159,7 +211,7 @@ impl Join {
         let details = ConnectionDetails {
             uuid: session.id,
             location: self.edge.location.clone(),
-            remotely_managed: false,
+            remotely_managed: !session.is_configured(),
             features: Extensions::ALL.names().map(str::to_owned).collect(),
         };
         let mut state = self.state.borrow_mut();

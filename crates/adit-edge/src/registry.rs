@@ -3,10 +3,12 @@
 //! Requests read a [`View`]: one pointer load gives the Snapshot, the routes and the connections that belong together.
 //! A view is built anew when a connection comes or goes, which is rare.
 
+mod held;
 mod pick;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -19,6 +21,8 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use held::HeldConfigurations;
+pub use held::Versioned;
 pub use pick::Asking;
 use pick::Replica;
 
@@ -47,6 +51,16 @@ pub struct Session {
     pub version: String,
     /// The connector's platform.
     pub arch: String,
+    /// Whether it serves: one whose configuration the edge holds does once it has taken it.
+    pub configured: AtomicBool,
+}
+
+impl Session {
+    /// Whether requests may go to it.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.configured.load(Ordering::Relaxed)
+    }
 }
 
 /// What a request sees.
@@ -87,11 +101,14 @@ struct State {
     /// What each connector said, in order of arrival; kept for the last one of a tunnel after it left.
     claims: Vec<Claimant>,
     refusals: Vec<Refusal>,
+    held: HeldConfigurations,
 }
 
 impl Registry {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        let state = State { snapshot, sessions: Vec::new(), claims: Vec::new(), refusals: Vec::new() };
+        let mut held = HeldConfigurations::default();
+        held.renew(&snapshot, SystemTime::now());
+        let state = State { snapshot, sessions: Vec::new(), claims: Vec::new(), refusals: Vec::new(), held };
         let (view, _) = state.view();
         Self { state: Mutex::new(state), view: ArcSwap::from_pointee(view), changed: watch::Sender::new(0) }
     }
@@ -116,6 +133,7 @@ impl Registry {
             sessions.into_iter().partition(|session| snapshot.tunnel(session.tunnel).is_some());
         state.sessions = kept;
         state.snapshot = snapshot.clone();
+        state.held.renew(&snapshot, SystemTime::now());
         state.claims.retain(|claimant| snapshot.tunnel(claimant.tunnel).is_some());
         self.publish(&mut state);
         drop(state);
@@ -170,6 +188,19 @@ impl Registry {
             .filter(|refusal| (refusal.tunnel(), refusal.connector()) == (tunnel, connector))
             .cloned()
             .collect()
+    }
+
+    /// The configuration that the edge holds for a tunnel.
+    #[must_use]
+    pub fn held(&self, tunnel: TunnelId) -> Option<Versioned> {
+        self.lock().held.of(tunnel)
+    }
+
+    /// Lets requests go to a connection that has taken its configuration; whoever waits for one is told.
+    pub fn mark_configured(&self, session: &Session) {
+        if !session.configured.swap(true, Ordering::Relaxed) {
+            self.changed.send_modify(|generation| *generation += 1);
+        }
     }
 
     /// Takes a connection out.

@@ -4,11 +4,13 @@ mod secret;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::grant::Grant;
 use crate::host::Hostname;
+use crate::ingress::Claims;
 
 pub use secret::{AcceptedSecret, TunnelSecret};
 
@@ -45,6 +47,17 @@ pub struct Tunnel {
     pub account_tag: Option<String>,
     /// What it may claim.
     pub grant: Grant,
+    /// The configuration of its connectors, where the edge holds it; they keep none of their own then.
+    pub held: Option<Held>,
+}
+
+/// A configuration that the edge holds and pushes (cloudflared: "remotely managed").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// As it travels.
+    pub json: Arc<[u8]>,
+    /// What its rules claim.
+    pub claims: Claims,
 }
 
 /// The validated whole.
@@ -102,6 +115,7 @@ mod tests {
             secret: TunnelSecret::new(vec![1; 32]),
             account_tag: None,
             grant: Grant::default(),
+            held: None,
         }
     }
 

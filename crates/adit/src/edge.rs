@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use adit_config::edge::{AccessLog as AccessLogTo, EdgeFile};
-use adit_config::stored::StoredTunnel;
+use adit_config::stored::{StoredTunnel, not_created};
 use adit_control::authority::{Authority, CERTIFICATE_FILE};
 use adit_control::certificates;
 use adit_control::files::{self, Access};
@@ -58,7 +58,7 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     files::make_folder(&file.data_dir).map_err(|error| named(&file.data_dir, error))?;
     let authority = Arc::new(Authority::open(&file.data_dir).map_err(Failure::broke)?);
     let tunnels = Tunnels::open(file).map_err(Failure::input)?;
-    let snapshot = Arc::new(tunnels.snapshot().map_err(Failure::input)?);
+    let snapshot = snapshot(&tunnels)?;
     let file = tunnels.edge();
     let bound = addresses(file).bind().map_err(Failure::input)?;
     let edge = Arc::new(build(file, &authority, snapshot, &bound)?);
@@ -156,6 +156,14 @@ fn load(config: &Path) -> Result<EdgeFile, Failure> {
         tracing::warn!("{warning}");
     }
     Ok(file)
+}
+
+fn snapshot(tunnels: &Tunnels) -> Result<Arc<Snapshot>, Failure> {
+    let snapshot = tunnels.snapshot().map_err(Failure::input)?;
+    for warning in not_created(tunnels.edge(), &snapshot) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::new(snapshot))
 }
 
 fn named(path: &Path, error: std::io::Error) -> Failure {
@@ -304,7 +312,7 @@ fn start_watch(
 
 fn reload(config: &Path, edge: &Edge, authority: &Authority) -> Result<usize, Failure> {
     let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
-    let snapshot = Arc::new(tunnels.snapshot().map_err(Failure::input)?);
+    let snapshot = snapshot(&tunnels)?;
     let count = snapshot.tunnels().len();
     edge.certs.store(Arc::new(cert_table(tunnels.edge(), authority, &snapshot)?));
     edge.registry.replace_snapshot(snapshot);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use adit_policy::host::HostPattern;
-use adit_policy::snapshot::{Snapshot, TunnelId};
+use adit_policy::snapshot::{Snapshot, Tunnel, TunnelId};
 
 use super::StoredTunnel;
 use crate::diagnostic::{Diagnostic, Report, Severity};
-use crate::edge::EdgeFile;
+use crate::edge::{EdgeFile, TunnelAddition};
 use crate::yaml::Span;
 
 /// Brings both together.
@@ -32,12 +32,42 @@ pub fn merge(edge: &EdgeFile, stored: Vec<StoredTunnel>) -> Result<Snapshot, Rep
             claims.add_pattern(pattern, &tunnel.name, place());
         }
     }
+    for addition in &edge.additions {
+        for (pattern, span) in &addition.hostnames {
+            claims.add_pattern(pattern, &addition.name, Place::File(*span));
+        }
+    }
     if !claims.clashes.is_empty() {
         return Err(Report(claims.clashes));
     }
     let of_file = edge.tunnels.iter().map(crate::edge::TunnelEntry::tunnel);
-    let tunnels = of_file.chain(stored.iter().map(StoredTunnel::tunnel)).collect();
+    let of_commands = stored.iter().map(|tunnel| added(edge, tunnel));
+    let tunnels = of_file.chain(of_commands).collect();
     Ok(edge.snapshot_of(tunnels))
+}
+
+/// A stored tunnel with what the file adds to it.
+fn added(edge: &EdgeFile, stored: &StoredTunnel) -> Tunnel {
+    let mut tunnel = stored.tunnel();
+    for addition in edge.additions.iter().filter(|addition| addition.name == stored.name) {
+        addition.apply(&mut tunnel);
+    }
+    tunnel
+}
+
+/// What the file says of tunnels that nobody created: it may be about to happen.
+#[must_use]
+pub fn not_created(edge: &EdgeFile, snapshot: &Snapshot) -> Vec<Diagnostic> {
+    let missing = edge.additions.iter().filter(|addition| snapshot.tunnel_by_name(&addition.name).is_none());
+    missing.map(|addition| unknown(edge, addition)).collect()
+}
+
+fn unknown(edge: &EdgeFile, addition: &TunnelAddition) -> Diagnostic {
+    let name = &addition.name;
+    let message = format!("tunnel `{name}` has neither `id` nor `secret-file`, and no command created it");
+    let mut diagnostic = Diagnostic::at(edge.source(), addition.span, Severity::Warning, message);
+    diagnostic.help(format!("`adit tunnel create {name}` makes it; or give it `id` and `secret-file`"));
+    diagnostic
 }
 
 /// What only one tunnel can have.

@@ -39,6 +39,12 @@ impl<'n> Table<'n> {
         self.find(key).filter(|node| !node.is_null())
     }
 
+    /// Whether a key is there, null or not.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
     /// Where the key stands, or the table if the key is absent.
     #[must_use]
     pub fn key_span(&self, key: &str) -> Span {

@@ -63,9 +63,9 @@ pub(super) fn pick<'r>(
 impl Replica {
     fn usable<'r>(&'r self, asking: &Asking<'_>) -> impl Iterator<Item = &'r Arc<Session>> {
         let tried = asking.tried;
-        self.sessions
-            .iter()
-            .filter(move |session| !session.connection.is_draining() && !tried.contains(&session.id))
+        self.sessions.iter().filter(move |session| {
+            session.is_configured() && !session.connection.is_draining() && !tried.contains(&session.id)
+        })
     }
 
     /// Whether all of its connections are suspect, and its requests in flight; `None` when it has no connection to offer.

@@ -1,5 +1,5 @@
-//! The edge pushes a configuration; the connector serves it from then on. The edge runs inside the test, which pushes
-//! by its own hand.
+//! The edge holds a configuration and pushes it; the connector serves it from then on. In the first test the edge runs
+//! inside the test, which pushes by its own hand.
 
 use adit_testkit::home::APP;
 use adit_testkit::{Connector, Edge, Origin, Visitor, Way};
@@ -71,5 +71,52 @@ async fn a_pushed_configuration_is_served_and_a_bad_one_changes_nothing() {
             assert_eq!(scene.answer().await, served, "{way:?}");
         };
         LocalSet::new().run_until(work).await;
+    }
+}
+
+/// `edge.yml` with these rules for the tunnel that a command created.
+fn hold(edge: &Edge, rules: &str) {
+    let path = edge.file("edge.yml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let before = text.split("tunnels:").next().unwrap();
+    std::fs::write(&path, format!("{before}tunnels:\n  home:\n    ingress:\n{rules}")).unwrap();
+}
+
+async fn asked(edge: &Edge, host: &str) -> Option<u16> {
+    let visitor = edge.visitor();
+    let request = visitor.request(http::Method::GET, host, "/", adit_testkit::visitor::empty());
+    visitor.send(host, request).await.ok().map(|answer| answer.status().as_u16())
+}
+
+async fn serves(edge: &Edge, host: &str, status: u16) {
+    let asking = async {
+        // A name that is not known yet gets no handshake.
+        while asked(edge, host).await != Some(status) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let within = tokio::time::timeout(adit_testkit::program::PATIENCE, asking).await;
+    assert!(within.is_ok(), "{host} does not answer {status}");
+}
+
+#[tokio::test]
+async fn the_token_alone_is_enough_where_the_edge_holds_the_rules() {
+    for way in Way::all() {
+        let mut edge = Edge::plan().tunnel("home", &[APP]).start();
+        let rule = |host: &str, status: u16| {
+            format!(
+                "      - {{ hostname: {host}, service: 'http_status:{status}' }}\n      - service: http_status:404\n"
+            )
+        };
+        hold(&edge, &rule(APP, 201));
+        drop(edge.program.says("configuration reloaded"));
+        let _connector = Connector::start_at(way, edge.folder(), &edge.tunnel, "home", "");
+        // A name in the rules is granted by them; nothing is served before the rules are there.
+        serves(&edge, APP, 201).await;
+        hold(&edge, &rule("new.example.test", 202));
+        serves(&edge, "new.example.test", 202).await;
+        assert_eq!(edge.visitor().get(APP, "/").await.status, 404, "{way:?}");
+        edge.crash_and_return();
+        serves(&edge, "new.example.test", 202).await;
     }
 }

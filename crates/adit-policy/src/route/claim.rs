@@ -54,7 +54,8 @@ struct Wishes {
 impl Wishes {
     fn hear(&mut self, tunnel: &Tunnel, claimant: &Claimant) {
         let connector = claimant.connector;
-        let Some(claims) = &claimant.claims else {
+        let held = tunnel.held.as_ref().map(|held| &held.claims);
+        let Some(claims) = held.or(claimant.claims.as_ref()) else {
             self.add_below(tunnel, &HostPattern::Any, Voice::Named(connector));
             return;
         };

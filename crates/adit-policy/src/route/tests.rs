@@ -31,6 +31,7 @@ fn snapshot_of(grants: Vec<Vec<HostPattern>>) -> Snapshot {
         name: format!("t{number}"),
         secret: TunnelSecret::default(),
         account_tag: None,
+        held: None,
         grant: Grant::new(grant),
     });
     Snapshot::new(Hostname::parse("x").unwrap(), HttpMode::Redirect, tunnels.collect())
