@@ -5,6 +5,7 @@
 mod flags;
 pub mod local_json;
 mod origin_request;
+pub mod overlay;
 pub mod remote;
 mod rules;
 mod settings;

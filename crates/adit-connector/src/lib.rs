@@ -22,15 +22,18 @@ mod rescue;
 
 mod record;
 
+pub mod status;
+
 pub mod endpoints;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use adit_policy::ingress::Ingress;
 use adit_telemetry::metrics::ConnectorMetrics;
 use arc_swap::ArcSwap;
 use uuid::Uuid;
+
+use crate::status::Status;
 
 /// What all workers of a connector share.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ pub struct Connector {
     pub ingress: ArcSwap<Ingress>,
     /// Counters.
     pub metrics: ConnectorMetrics,
-    /// Connections that are registered now.
-    pub ready: AtomicUsize,
+    /// Connections, version, faults.
+    pub status: Status,
 }
 
 impl Connector {
@@ -53,7 +56,20 @@ impl Connector {
             id: Uuid::new_v4(),
             ingress: ArcSwap::from_pointee(ingress),
             metrics,
-            ready: AtomicUsize::new(0),
+            status: Status::default(),
         })
+    }
+
+    /// Puts new rules in force, or notes why they are refused: then the last good ones stay. Running streams keep theirs.
+    ///
+    /// # Errors
+    /// The refusal, handed through.
+    pub fn take_rules(&self, rules: Result<Ingress, String>) -> Result<usize, String> {
+        self.metrics.config_reloaded.set(rules.is_ok().into());
+        self.status.changed(rules.as_ref().err().cloned());
+        let rules = rules?;
+        let count = rules.rules.len();
+        self.ingress.store(Arc::new(rules));
+        Ok(count)
     }
 }

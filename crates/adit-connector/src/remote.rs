@@ -34,10 +34,11 @@ impl Remote {
         if version <= *known {
             return ConfigurationApplied { version: *known, error: None };
         }
-        match (self.read)(json) {
-            Ok(ingress) => {
-                tracing::info!(version, rules = ingress.rules.len(), "configuration of the edge in force");
-                connector.ingress.store(Arc::new(ingress));
+        match connector.take_rules((self.read)(json)) {
+            Ok(rules) => {
+                tracing::info!(version, rules, "configuration of the edge in force");
+                connector.status.set_version(version);
+                connector.metrics.config_version.set(version.into());
                 *known = version;
                 ConfigurationApplied { version, error: None }
             }

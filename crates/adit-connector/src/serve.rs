@@ -73,6 +73,7 @@ impl Place {
             Service::HelloWorld => hello::answer(request, body, answer).await,
             Service::Http { .. } | Service::Unix { .. } => ask(&origin, request, body, answer).await,
             Service::Tcp { .. } | Service::Bastion | Service::SocksProxy => {
+                let _session = TcpSession::begin(&self.connector);
                 origin::tcp(&origin, request, body, answer).await
             }
         }
@@ -127,6 +128,23 @@ impl Answer {
         let fields = Fields::from_pairs([(&b"Content-Length"[..], &b"0"[..])].into_iter());
         self.begin(status)?.head(status, &fields, Bytes::new(), true).await?;
         Ok(())
+    }
+}
+
+/// Counts a TCP session for as long as it lives.
+struct TcpSession<'c>(&'c Connector);
+
+impl<'c> TcpSession<'c> {
+    fn begin(connector: &'c Connector) -> Self {
+        connector.metrics.tcp_active.inc();
+        connector.metrics.tcp_total.inc();
+        Self(connector)
+    }
+}
+
+impl Drop for TcpSession<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.tcp_active.dec();
     }
 }
 

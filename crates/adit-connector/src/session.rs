@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use adit_lifecycle::drain::DrainWatcher;
@@ -27,11 +26,10 @@ pub use crate::dialler::Transport;
 use crate::remote::Remote;
 use crate::rescue::chain;
 use crate::serve::{Load, Place};
+use crate::status::LinkStatus;
 
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// The pause doubles up to this.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// After the last stream, the edge gets this long to end the connection by itself.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -50,12 +48,33 @@ pub struct Settings {
     pub tls: ConnectorTls,
     /// Local address to dial from.
     pub bind: Option<IpAddr>,
+    /// IPv4 only, or IPv6 only.
+    pub family: Option<Family>,
+    /// Largest pause between attempts.
+    pub pause_max: Duration,
+    /// Whether only post-quantum key exchange is good enough; the trust says so already.
+    pub post_quantum: bool,
     /// How long a drain may take.
     pub grace: Duration,
     /// Version that the edge is told.
     pub version: String,
     /// Who takes configurations that the edge pushes.
     pub remote: Arc<Remote>,
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    fn has(self, address: &SocketAddr) -> bool {
+        (self == Self::V4) == address.is_ipv4()
+    }
 }
 
 /// What the sessions of one connector share.
@@ -129,7 +148,7 @@ enum Ended {
 
 impl Session {
     async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.shared.settings.pause_max);
         let mut attempts: u8 = 0;
         loop {
             let attempt = self.attempt(attempts, &mut backoff);
@@ -164,21 +183,21 @@ impl Session {
 
     async fn attempt(&self, attempts: u8, backoff: &mut Backoff) -> Ended {
         match self.connect(attempts).await {
-            Ok(link) => {
+            Ok((link, edge)) => {
                 backoff.reset();
-                self.serve(link).await
+                self.serve(link, edge).await
             }
             Err(ended) => ended,
         }
     }
 
-    async fn connect(&self, attempts: u8) -> Result<Link, Ended> {
+    async fn connect(&self, attempts: u8) -> Result<(Link, SocketAddr), Ended> {
         let edge = self.resolve(attempts).await?;
         let connecting = async {
             let mut link = self.shared.dialler.dial(edge).await?;
             let registered = link.register(&self.registration(attempts)).await;
             self.shared.connector.metrics.registration(registered.is_ok());
-            registered.map(|()| link).map_err(Ended::from)
+            registered.map(|()| (link, edge)).map_err(Ended::from)
         };
         tokio::select! {
             link = connecting => link,
@@ -192,7 +211,9 @@ impl Session {
         let edges = &self.shared.settings.edges;
         let edge = edges.get(turn % edges.len().max(1)).cloned().unwrap_or_default();
         let resolved = lookup_host(&edge).await.map_err(|error| Ended::Resolve(edge.clone(), error))?;
-        let addresses: Vec<SocketAddr> = resolved.collect();
+        let family = self.shared.settings.family;
+        let addresses: Vec<SocketAddr> =
+            resolved.filter(|address| family.is_none_or(|family| family.has(address))).collect();
         let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
         let address = addresses.get(usize::from(attempts) % addresses.len().max(1)).copied();
         address.ok_or_else(|| Ended::Resolve(edge, missing()))
@@ -201,7 +222,9 @@ impl Session {
     fn registration(&self, attempts: u8) -> RegisterRequest {
         let credentials = &self.shared.settings.credentials;
         let known = [features::ALLOW_REMOTE_CONFIG, features::SERIALIZED_HEADERS, features::QUIC_EOF];
-        let features = known.into_iter().chain(Extensions::ALL.names()).map(str::to_owned).collect();
+        let strict = self.shared.settings.post_quantum.then_some(features::POST_QUANTUM);
+        let features =
+            known.into_iter().chain(strict).chain(Extensions::ALL.names()).map(str::to_owned).collect();
         RegisterRequest {
             auth: TunnelAuth {
                 account_tag: credentials.account_tag.clone(),
@@ -225,15 +248,25 @@ impl Session {
     }
 
     /// Serves streams until the connection ends or is drained.
-    async fn serve(&self, mut link: Link) -> Ended {
+    async fn serve(&self, mut link: Link, edge: SocketAddr) -> Ended {
         let (details, protocol) = (link.details().clone(), link.protocol());
         tracing::info!(connIndex = self.index, connection = %details.uuid, location = details.location, %protocol, "registered tunnel connection");
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
         link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
-        let _registered = Registered::new(&self.shared.connector, self.index, &details.location);
+        let _registered = Registered::new(
+            &self.shared.connector,
+            self.index,
+            &details.location,
+            LinkStatus { protocol, edge },
+        );
         // An edge that holds our configuration knows it.
-        let telling = (!details.remotely_managed)
-            .then(|| tokio::task::spawn_local(tell(link.control(), self.shared.configuration.clone())));
+        let telling = (!details.remotely_managed).then(|| {
+            tokio::task::spawn_local(tell(
+                link.control(),
+                self.shared.configuration.clone(),
+                self.shared.connector.clone(),
+            ))
+        });
         let load = Load::default();
         let ended = self.accept(&mut link, &load).await;
         if let Some(telling) = telling {
@@ -318,13 +351,16 @@ impl Session {
 }
 
 /// Tells the edge the configuration, now and whenever it changes.
-async fn tell(control: Control, mut configuration: watch::Receiver<Vec<u8>>) {
+async fn tell(control: Control, mut configuration: watch::Receiver<Vec<u8>>, connector: Arc<Connector>) {
+    let metrics = &connector.metrics;
     loop {
         let json = configuration.borrow_and_update().clone();
-        if !json.is_empty()
-            && let Err(error) = control.update_local_configuration(&json).await
-        {
-            tracing::warn!(%error, "the edge does not take all of the configuration");
+        if !json.is_empty() {
+            metrics.config_pushes.inc();
+            if let Err(error) = control.update_local_configuration(&json).await {
+                metrics.config_push_errors.inc();
+                tracing::warn!(%error, "the edge does not take all of the configuration");
+            }
         }
         if configuration.changed().await.is_err() {
             return;
@@ -335,41 +371,43 @@ async fn tell(control: Control, mut configuration: watch::Receiver<Vec<u8>>) {
 /// Counts a registered connection for as long as it lives.
 struct Registered {
     connector: Arc<Connector>,
+    index: u8,
     _gauges: [adit_telemetry::metrics::GaugeGuard; 2],
 }
 
 impl Registered {
-    fn new(connector: &Arc<Connector>, index: u8, location: &str) -> Self {
-        connector.ready.fetch_add(1, Ordering::Relaxed);
-        Self { connector: connector.clone(), _gauges: connector.metrics.connected(index, location) }
+    fn new(connector: &Arc<Connector>, index: u8, location: &str, link: LinkStatus) -> Self {
+        connector.status.connected(index, link);
+        Self { connector: connector.clone(), index, _gauges: connector.metrics.connected(index, location) }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.connector.ready.fetch_sub(1, Ordering::Relaxed);
+        self.connector.status.disconnected(self.index);
     }
 }
 
 /// Pauses between attempts: doubling, with jitter, so that connectors do not come back in step.
 #[derive(Debug)]
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(BACKOFF_MIN)
-    }
+struct Backoff {
+    pause: Duration,
+    max: Duration,
 }
 
 impl Backoff {
+    fn new(max: Duration) -> Self {
+        Self { pause: BACKOFF_MIN, max }
+    }
+
     fn reset(&mut self) {
-        *self = Self::default();
+        self.pause = BACKOFF_MIN;
     }
 
     /// Between half of the present pause and all of it.
     fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(self.max);
         let random = u32::from_be_bytes(*Uuid::new_v4().as_bytes().first_chunk().unwrap_or(&[0; 4]));
         pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
     }
@@ -381,12 +419,13 @@ mod tests {
 
     #[test]
     fn pauses_double_with_jitter_and_are_bounded() {
-        let mut backoff = Backoff::default();
+        let max = Duration::from_secs(30);
+        let mut backoff = Backoff::new(max);
         let mut expected = BACKOFF_MIN;
         for _ in 0..20 {
             let pause = backoff.next();
             assert!(pause >= expected / 2 && pause <= expected, "{pause:?} of {expected:?}");
-            expected = (expected * 2).min(BACKOFF_MAX);
+            expected = (expected * 2).min(max);
         }
         backoff.reset();
         assert!(backoff.next() <= BACKOFF_MIN);

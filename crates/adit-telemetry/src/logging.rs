@@ -1,10 +1,14 @@
 //! The operator's log: text on a terminal, JSON elsewhere.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
 
 mod lines;
 
@@ -27,12 +31,40 @@ pub enum Format {
 #[error("`{0}` is no log level; use error, warn, info, debug or trace")]
 pub struct BadLevel(String);
 
+/// What to log, and where.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How lines look.
+    pub format: Format,
+    /// How much: a level, or a filter in the syntax of `tracing`.
+    pub level: String,
+    /// A file that gets the lines too.
+    pub file: Option<PathBuf>,
+}
+
+/// Logging cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is not one.
+    #[error(transparent)]
+    Level(#[from] BadLevel),
+    /// The file cannot be written.
+    #[error("log file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
 /// Starts logging to standard error. Later calls change nothing.
 ///
 /// # Errors
-/// [`BadLevel`] when the level cannot be read.
-pub fn init(format: Format, level: &str) -> Result<(), BadLevel> {
-    let bad = |_| BadLevel(level.to_owned());
+/// [`LoggingError`] when the level is none, or the file cannot be opened.
+pub fn init(settings: &Settings) -> Result<(), LoggingError> {
+    let Settings { format, level, file } = settings;
+    let bad = |_| BadLevel(level.clone());
     let filter = EnvFilter::try_new(quieted(level)).map_err(bad)?;
     let json = match format {
         Format::Auto => !std::io::stderr().is_terminal(),
@@ -41,7 +73,8 @@ pub fn init(format: Format, level: &str) -> Result<(), BadLevel> {
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(file.is_none() && std::io::stderr().is_terminal())
+        .with_writer(writer(file.as_deref())?)
         .with_timer(UtcTime::rfc_3339())
         .with_target(false);
     // A second initialisation, as in tests, is no error.
@@ -61,6 +94,14 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         cause = panic.payload_as_str(),
         "panicked; please report this"
     );
+}
+
+/// Standard error, and the file.
+fn writer(file: Option<&Path>) -> Result<BoxMakeWriter, LoggingError> {
+    let Some(path) = file else { return Ok(BoxMakeWriter::new(std::io::stderr)) };
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    let file = opened.map_err(|source| LoggingError::File { path: path.to_owned(), source })?;
+    Ok(BoxMakeWriter::new(std::io::stderr.and(Arc::new(file))))
 }
 
 /// A plain level is for us; the libraries below speak only when it is serious.

@@ -221,6 +221,18 @@ pub struct ConnectorMetrics {
     pub ha_connections: Gauge<i64, AtomicI64>,
     /// Connections that were made anew after a loss.
     pub reconnects: Counter,
+    /// TCP sessions now.
+    pub tcp_active: Gauge<i64, AtomicI64>,
+    /// TCP sessions so far.
+    pub tcp_total: Gauge<u64, AtomicU64>,
+    /// Version of the rules that an edge pushed; −1 for rules of one's own.
+    pub config_version: Gauge<i64, AtomicI64>,
+    /// Times that an edge was told the rules.
+    pub config_pushes: Gauge<u64, AtomicU64>,
+    /// Times that an edge did not take all of them.
+    pub config_push_errors: Gauge<u64, AtomicU64>,
+    /// 1 while the last change of the rules was good, 0 after a bad one.
+    pub config_reloaded: Gauge<i64, AtomicI64>,
     /// Time to connect to an origin.
     pub connect_seconds: Histogram,
     responses: Family<StatusCodeLabel, Gauge<u64, AtomicU64>>,
@@ -242,6 +254,12 @@ impl ConnectorMetrics {
             concurrent_requests: Gauge::default(),
             ha_connections: Gauge::default(),
             reconnects: Counter::default(),
+            tcp_active: Gauge::default(),
+            tcp_total: Gauge::default(),
+            config_version: Gauge::default(),
+            config_pushes: Gauge::default(),
+            config_push_errors: Gauge::default(),
+            config_reloaded: Gauge::default(),
             connect_seconds: Histogram::new(SECONDS),
             responses: Family::default(),
             response_by_status: (0..=ORIGIN_STATUS_MAX).map(|_| OnceLock::new()).collect(),
@@ -272,11 +290,31 @@ impl ConnectorMetrics {
         tunnel.register("server_locations", "Where each connection ends", self.locations.clone());
         tunnel.register("tunnel_register_success", "Registrations", self.registered.clone());
         tunnel.register("tunnel_register_fail", "Failed registrations", self.register_failed.clone());
+        self.register_state(registry);
         let ours = registry.sub_registry_with_prefix("adit_connector");
         ours.register("reconnects", "Connections made anew", self.reconnects.clone());
         let seconds = self.connect_seconds.clone();
         ours.register_with_unit("origin_connect", "Time to connect to an origin", Unit::Seconds, seconds);
         ours.register("origin_errors", "Failures of origins", self.origin_errors.clone());
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
+        self.config_version.set(-1);
+        self.config_reloaded.set(1);
+        let tcp = registry.sub_registry_with_prefix("cloudflared_tcp");
+        tcp.register("active_sessions", "TCP sessions now", self.tcp_active.clone());
+        tcp.register("total_sessions", "TCP sessions so far", self.tcp_total.clone());
+        let orchestration = registry.sub_registry_with_prefix("cloudflared_orchestration");
+        let version = "Version of the rules that an edge pushed, or -1";
+        orchestration.register("config_version", version, self.config_version.clone());
+        let config = registry.sub_registry_with_prefix("cloudflared_config");
+        let told = "Times that an edge was told the rules";
+        config.register("local_config_pushes", told, self.config_pushes.clone());
+        let refused = "Times that an edge did not take all of the rules";
+        config.register("local_config_pushes_errors", refused, self.config_push_errors.clone());
+        let ours = registry.sub_registry_with_prefix("adit_connector");
+        let reloaded = "1 while the last change of the rules was good, 0 after a bad one";
+        ours.register("config_last_reload_successful", reloaded, self.config_reloaded.clone());
     }
 
     /// Counts an answer.

@@ -98,7 +98,10 @@ pub fn tls(data: &Path) -> (EdgeTls, ConnectorTls) {
     let mut roots = RootCertStore::empty();
     let authority = data.join("tunnel-ca.pem");
     roots.add(rustls::pki_types::CertificateDer::from_pem_file(authority).unwrap()).unwrap();
-    (adit_tunnel::tls::edge(leaf.chain, leaf.key).unwrap(), adit_tunnel::tls::connector(roots).unwrap())
+    (
+        adit_tunnel::tls::edge(leaf.chain, leaf.key).unwrap(),
+        adit_tunnel::tls::connector(roots, false).unwrap(),
+    )
 }
 
 /// Relays QUIC connections to an edge; returns where it listens.

@@ -48,12 +48,17 @@ pub struct ConnectorTls {
     pub tcp: Arc<ClientConfig>,
 }
 
-/// Builds the connector's configurations, which trust the given roots and nothing else.
+/// Builds the connector's configurations, which trust the given roots and nothing else. `post_quantum` leaves no other key
+/// exchange (cloudflared's `--post-quantum`).
 ///
 /// # Errors
 /// When the provider lacks TLS 1.3, which ours does not.
-pub fn connector(roots: RootCertStore) -> Result<ConnectorTls, rustls::Error> {
-    let tcp = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+pub fn connector(roots: RootCertStore, post_quantum: bool) -> Result<ConnectorTls, rustls::Error> {
+    let mut provider = aws_lc_rs::default_provider();
+    if post_quantum {
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
+    }
+    let tcp = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();

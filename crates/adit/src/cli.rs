@@ -1,15 +1,17 @@
 //! The command line: flags, environment and help texts.
 
 pub mod access;
+pub mod flags;
+pub mod spelling;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adit_config::connector::Protocol as FileProtocol;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use access::AccessCommand;
+use flags::ConnectorFlags;
 
 /// A public front door for services without a public address.
 #[derive(Debug, Parser)]
@@ -20,9 +22,9 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// How much to log: error, warn, info, debug or trace.
-    #[arg(long, global = true, env = "TUNNEL_LOGLEVEL", default_value = "info", value_name = "LEVEL")]
-    pub loglevel: String,
+    /// How much to log: error, warn, info, debug or trace; info, unless the connector's file says otherwise.
+    #[arg(long, global = true, env = "TUNNEL_LOGLEVEL", value_name = "LEVEL")]
+    pub loglevel: Option<String>,
 
     /// How log lines look: text on a terminal and JSON elsewhere, unless this says otherwise.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, value_name = "FORMAT")]
@@ -57,7 +59,7 @@ pub enum Command {
     #[command(subcommand)]
     Edge(EdgeCommand),
     /// The private side: connect to an edge and serve the rules of a configuration.
-    Connect(ConnectArgs),
+    Connect(ConnectCommandLine),
     /// Tunnels: create and manage them at the edge, run them at home.
     Tunnel(TunnelArgs),
     /// Reach a TCP service behind an edge, as its visitor.
@@ -105,92 +107,46 @@ pub enum EdgeCommand {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConnectArgs {
     /// The connector's file (cloudflared's config.yml). Without it, cloudflared's usual places are searched.
-    #[arg(long, short, env = "TUNNEL_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "TUNNEL_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// An edge to connect to, as HOST or HOST:PORT; several may be named.
-    #[arg(long, env = "TUNNEL_EDGE", value_delimiter = ',', value_name = "HOST:PORT")]
-    pub edge: Vec<String>,
-    /// Certificate authority of the edge, in PEM: the edge's DATA-DIR/tunnel-ca.pem.
-    #[arg(long, env = "TUNNEL_CACERT", value_name = "FILE")]
-    pub cacert: Option<PathBuf>,
-    /// Transport to the edge.
-    #[arg(long, short, env = "TUNNEL_TRANSPORT_PROTOCOL", value_enum, value_name = "PROTOCOL")]
-    pub protocol: Option<ProtocolArg>,
-    /// Number of connections.
-    #[arg(long, value_name = "NUMBER")]
-    pub ha_connections: Option<u8>,
-    /// Address of the local endpoints /ready and /metrics.
-    #[arg(long, env = "TUNNEL_METRICS", value_name = "ADDRESS")]
-    pub metrics: Option<String>,
-    /// File with the tunnel's token.
-    #[arg(long, env = "TUNNEL_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// The tunnel's token. Other users of this machine can read it here: prefer --token-file.
-    #[arg(long, env = "TUNNEL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub token: Option<String>,
-    /// The tunnel's credentials file.
-    #[arg(long, visible_alias = "cred-file", env = "TUNNEL_CRED_FILE", value_name = "FILE")]
-    pub credentials_file: Option<PathBuf>,
+    /// cloudflared's flags.
+    #[command(flatten)]
+    pub flags: ConnectorFlags,
     /// Name or id of the tunnel, where neither the file nor the credentials say it.
     #[arg(value_name = "TUNNEL")]
     pub tunnel: Option<String>,
 }
 
-/// Transport to the edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ProtocolArg {
-    /// QUIC, and HTTP/2 where UDP does not pass.
-    Auto,
-    /// QUIC only.
-    Quic,
-    /// HTTP/2 only.
-    Http2,
+/// `adit connect …`.
+#[derive(Args, Clone, Debug)]
+pub struct ConnectCommandLine {
+    /// What to do, if not to connect.
+    #[command(subcommand)]
+    pub command: Option<ConnectCommand>,
+    /// How to connect.
+    #[command(flatten)]
+    pub args: ConnectArgs,
 }
 
-impl From<ProtocolArg> for FileProtocol {
-    fn from(protocol: ProtocolArg) -> Self {
-        match protocol {
-            ProtocolArg::Auto => Self::Auto,
-            ProtocolArg::Quic => Self::Quic,
-            ProtocolArg::Http2 => Self::Http2,
-        }
-    }
+/// Commands on a running connector.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConnectCommand {
+    /// Ask the connector on this machine whether it is connected; for container health checks.
+    Health,
 }
 
-/// `adit tunnel …`, with cloudflared's flags before the verb.
+/// `adit tunnel …`, with cloudflared's flags before the verb or after it.
 #[derive(Args, Debug)]
 pub struct TunnelArgs {
-    /// The edge's file for create, list, info, token, rotate and delete; the connector's for run.
+    /// The edge's file for create, list, info, token, rotate and delete; the connector's for the rest.
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// An edge to connect to (run).
-    #[arg(long, global = true, env = "TUNNEL_EDGE", value_delimiter = ',', value_name = "HOST:PORT")]
-    pub edge: Vec<String>,
-    /// Certificate authority of the edge (run).
-    #[arg(long, global = true, env = "TUNNEL_CACERT", value_name = "FILE")]
-    pub cacert: Option<PathBuf>,
-    /// Transport to the edge (run).
-    #[arg(
-        long,
-        short,
-        global = true,
-        env = "TUNNEL_TRANSPORT_PROTOCOL",
-        value_enum,
-        value_name = "PROTOCOL"
-    )]
-    pub protocol: Option<ProtocolArg>,
-    /// Number of connections (run).
-    #[arg(long, global = true, value_name = "NUMBER")]
-    pub ha_connections: Option<u8>,
-    /// Address of the local endpoints (run).
-    #[arg(long, global = true, env = "TUNNEL_METRICS", value_name = "ADDRESS")]
-    pub metrics: Option<String>,
-    /// Accepted for cloudflared's sake: nothing here updates itself.
-    #[arg(long, global = true, hide = true)]
-    pub no_autoupdate: bool,
-    /// What to do.
+    /// cloudflared's flags.
+    #[command(flatten)]
+    pub flags: ConnectorFlags,
+    /// What to do; without it, run a connector.
     #[command(subcommand)]
-    pub command: TunnelCommand,
+    pub command: Option<TunnelCommand>,
 }
 
 /// Commands on tunnels.
@@ -204,8 +160,8 @@ pub enum TunnelCommand {
         #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
         hostname: Vec<String>,
         /// Write its credentials here.
-        #[arg(long, value_name = "FILE")]
-        credentials_file: Option<PathBuf>,
+        #[arg(id = "credentials-file", long, env = "TUNNEL_CRED_FILE", value_name = "FILE")]
+        credentials_file: Option<String>,
     },
     /// List the tunnels of an edge.
     List {
@@ -234,8 +190,8 @@ pub enum TunnelCommand {
         #[arg(long, default_value_t = 24, value_name = "HOURS")]
         keep_old: u64,
         /// Write the new credentials here instead of printing the token.
-        #[arg(long, value_name = "FILE")]
-        credentials_file: Option<PathBuf>,
+        #[arg(id = "credentials-file", long, value_name = "FILE")]
+        credentials_file: Option<String>,
     },
     /// Delete a tunnel; its connectors are refused from then on.
     Delete {
@@ -244,17 +200,35 @@ pub enum TunnelCommand {
     },
     /// Run a connector (the same as `adit connect`).
     Run {
-        /// File with the tunnel's token.
-        #[arg(long, env = "TUNNEL_TOKEN_FILE", value_name = "FILE")]
-        token_file: Option<PathBuf>,
-        /// The tunnel's token. Prefer --token-file.
-        #[arg(long, env = "TUNNEL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-        token: Option<String>,
-        /// The tunnel's credentials file.
-        #[arg(long, visible_alias = "cred-file", env = "TUNNEL_CRED_FILE", value_name = "FILE")]
-        credentials_file: Option<PathBuf>,
+        /// Kept for cloudflared's sake: a new connection replaces an old one anyway.
+        #[arg(long, short, hide = true)]
+        force: bool,
+        /// How log lines look: default or json.
+        #[arg(long, value_name = "FORMAT")]
+        output: Option<String>,
         /// Name or id of the tunnel.
         name: Option<String>,
+    },
+    /// Check the rules of a configuration, or ask which of them a URL meets.
+    #[command(subcommand)]
+    Ingress(IngressCommand),
+    /// Ask the connector on this machine whether it is connected (the same as `adit connect health`).
+    Ready,
+}
+
+/// Commands on rules.
+#[derive(Clone, Debug, Subcommand)]
+pub enum IngressCommand {
+    /// Check the rules.
+    Validate {
+        /// The configuration as JSON, instead of the file.
+        #[arg(long, short, env = "TUNNEL_INGRESS_VALIDATE_JSON", value_name = "JSON")]
+        json: Option<String>,
+    },
+    /// Show the rule that a URL meets.
+    Rule {
+        /// The URL.
+        url: String,
     },
 }
 
@@ -276,24 +250,21 @@ impl TunnelArgs {
         named.unwrap_or_else(|| PathBuf::from("edge.yml"))
     }
 
-    /// The arguments of `run`, as `adit connect` takes them.
+    /// Whether a connector is to be run.
     #[must_use]
-    pub fn connect(&self) -> Option<ConnectArgs> {
-        let TunnelCommand::Run { token_file, token, credentials_file, name } = &self.command else {
-            return None;
-        };
-        Some(ConnectArgs {
-            config: self.config.clone(),
-            edge: self.edge.clone(),
-            cacert: self.cacert.clone(),
-            protocol: self.protocol,
-            ha_connections: self.ha_connections,
-            metrics: self.metrics.clone(),
-            token_file: token_file.clone(),
-            token: token.clone(),
-            credentials_file: credentials_file.clone(),
-            tunnel: name.clone(),
-        })
+    pub fn runs(&self) -> bool {
+        matches!(self.command, None | Some(TunnelCommand::Run { .. }))
+    }
+
+    /// The arguments of a connector, as `adit connect` takes them.
+    #[must_use]
+    pub fn connect(&self) -> ConnectArgs {
+        let mut args = ConnectArgs { config: self.config.clone(), flags: self.flags.clone(), tunnel: None };
+        if let Some(TunnelCommand::Run { name, output, .. }) = &self.command {
+            args.tunnel.clone_from(name);
+            args.flags.set("output", output.as_deref());
+        }
+        args
     }
 }
 

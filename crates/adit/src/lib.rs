@@ -16,6 +16,8 @@ pub mod access;
 
 pub mod check;
 
+pub mod ingress;
+
 mod local;
 
 /// Version of the program.

@@ -3,16 +3,21 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command answers on the terminal")]
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
-use adit::cli::{Answer, Cli, Command, EdgeCommand, LogFormat, TunnelArgs, TunnelCommand, hours};
+use adit::cli::spelling::normalised;
+use adit::cli::{
+    Answer, Cli, Command, EdgeCommand, IngressCommand, LogFormat, TunnelArgs, TunnelCommand, hours,
+};
+use adit::connect::LogFlags;
 use adit::failure::Failure;
-use adit::{access, check, connect, demo, edge, tunnel};
+use adit::{access, check, connect, demo, edge, ingress, tunnel};
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(normalised(std::env::args_os()));
     match run(&cli) {
         Ok(answer) => {
             print!("{answer}");
@@ -26,13 +31,16 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<String, Failure> {
+    let log = LogFlags { level: cli.loglevel.clone(), format: log_format(cli.log_format) };
+    // A connector's file has a word in it; it starts the log by itself.
+    match &cli.command {
+        Command::Connect(line) if line.command.is_none() => return connect::run(&line.args, &log).map(done),
+        Command::Tunnel(args) if args.runs() => return connect::run(&args.connect(), &log).map(done),
+        _ => {}
+    }
     // A demo is watched on a terminal: its own lines must not drown.
-    let level = match (&cli.command, cli.loglevel.as_str()) {
-        (Command::Demo { .. }, "info") => "error",
-        (_, level) => level,
-    };
-    logging::init(log_format(cli.log_format), level).map_err(Failure::input)?;
-    let done = |()| String::new();
+    let level = if matches!(cli.command, Command::Demo { .. }) { "error" } else { "info" };
+    logging::init(&log.settings(level)).map_err(Failure::input)?;
     match &cli.command {
         Command::Demo { listen, origin } => {
             demo::run(*listen, origin.as_deref(), |line| println!("{line}")).map(done)
@@ -45,7 +53,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
                 "Wrote {config}\nNext: adit tunnel create NAME --config {config} --hostname HOST\n      adit edge run --config {config}\n"
             ))
         }
-        Command::Connect(args) => connect::run(args).map(done),
+        Command::Connect(line) => connect::health(line.args.flags.value("metrics")),
         Command::Tunnel(args) => run_tunnel(args),
         Command::Access(command) => access::run(command.args()).map(done),
         Command::Check { file } => check::check(file),
@@ -54,23 +62,31 @@ fn run(cli: &Cli) -> Result<String, Failure> {
     }
 }
 
+fn done((): ()) -> String {
+    String::new()
+}
+
 fn run_tunnel(args: &TunnelArgs) -> Result<String, Failure> {
     let config = args.edge_config();
     match &args.command {
-        TunnelCommand::Create { name, hostname, credentials_file } => {
-            tunnel::create(&config, name, hostname, credentials_file.as_deref())
+        Some(TunnelCommand::Create { name, hostname, credentials_file }) => {
+            tunnel::create(&config, name, hostname, credentials_file.as_deref().map(Path::new))
         }
-        TunnelCommand::List { output } => tunnel::list(&config, *output == Answer::Json),
-        TunnelCommand::Info { name, output } => tunnel::info(&config, name, *output == Answer::Json),
-        TunnelCommand::Token { name } => tunnel::token(&config, name),
-        TunnelCommand::Rotate { name, keep_old, credentials_file } => {
-            tunnel::rotate(&config, name, hours(*keep_old), credentials_file.as_deref())
+        Some(TunnelCommand::List { output }) => tunnel::list(&config, *output == Answer::Json),
+        Some(TunnelCommand::Info { name, output }) => tunnel::info(&config, name, *output == Answer::Json),
+        Some(TunnelCommand::Token { name }) => tunnel::token(&config, name),
+        Some(TunnelCommand::Rotate { name, keep_old, credentials_file }) => {
+            let file = credentials_file.as_deref().map(Path::new);
+            tunnel::rotate(&config, name, hours(*keep_old), file)
         }
-        TunnelCommand::Delete { name } => tunnel::delete(&config, name),
-        TunnelCommand::Run { .. } => {
-            let args = args.connect().unwrap_or_default();
-            connect::run(&args).map(|()| String::new())
+        Some(TunnelCommand::Delete { name }) => tunnel::delete(&config, name),
+        Some(TunnelCommand::Ready) => connect::health(args.flags.value("metrics")),
+        Some(TunnelCommand::Ingress(IngressCommand::Validate { json })) => {
+            ingress::validate(&args.connect(), json.as_deref())
         }
+        Some(TunnelCommand::Ingress(IngressCommand::Rule { url })) => ingress::rule(&args.connect(), url),
+        // `run` has started the log by itself.
+        Some(TunnelCommand::Run { .. }) | None => Ok(String::new()),
     }
 }
 

@@ -128,17 +128,22 @@ fn decode_edges(table: &mut Table<'_>, findings: &mut Findings) -> Vec<String> {
 }
 
 fn checked_address(node: &Node, address: &str, findings: &mut Findings) -> Option<String> {
-    if is_host_and_port(address) {
+    if is_host_and_port(address) || is_host(address) {
         return Some(address.to_owned());
     }
     let bare = address.split_once("://").map_or(address, |(_, rest)| rest).trim_end_matches('/');
-    let bare = if is_host_and_port(bare) { bare.to_owned() } else { format!("{bare}:7844") };
     let diagnostic = findings.error(node.span, format!("`{address}` is no address of an edge"));
-    match is_host_and_port(&bare) {
+    match is_host_and_port(bare) || is_host(bare) {
         true => diagnostic.help(format!("did you mean `{bare}`?")),
         false => diagnostic.help("an address is written like `edge.example.com:7844`"),
     };
     None
+}
+
+/// The port may be left out: it is the tunnel's usual one then.
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !text.is_empty() && text.bytes().all(plain) && text.parse::<u16>().is_err()
 }
 
 fn is_host_and_port(text: &str) -> bool {

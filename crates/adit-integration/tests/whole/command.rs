@@ -1,0 +1,175 @@
+//! cloudflared's command line, environment and local endpoints, as its users have them in their units and manifests.
+
+use std::fs;
+use std::process::Command;
+
+use adit_testkit::home::APP;
+use adit_testkit::{Edge, Program, Visitor, program};
+use serde_json::Value;
+
+/// An edge with the tunnel `home`, and the flags that lead to it.
+fn edge() -> (Edge, Vec<String>) {
+    let edge = Edge::plan().tunnel("home", &[APP]).start();
+    let addresses: Vec<String> = edge.tunnel.iter().map(ToString::to_string).collect();
+    let authority = edge.file("data/tunnel-ca.pem").display().to_string();
+    let flags = ["--edge", &addresses.join(","), "--cacert", &authority, "--metrics", "127.0.0.1:0"];
+    let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    (edge, flags)
+}
+
+fn token(edge: &Edge) -> String {
+    let config = edge.file("edge.yml");
+    let ended = program::run(["tunnel", "--config", config.to_str().unwrap(), "token", "home"]);
+    ended.stdout.trim().to_owned()
+}
+
+/// The program under the name `cloudflared`.
+fn cloudflared(edge: &Edge) -> Command {
+    let path = edge.file("cloudflared");
+    std::os::unix::fs::symlink(program::adit(), &path).unwrap();
+    Command::new(path)
+}
+
+fn metrics_of(connector: &Program) -> Visitor {
+    let line: Value = serde_json::from_str(&connector.says("connector is starting")).unwrap();
+    Visitor::plain(line["metrics"].as_str().unwrap().parse().unwrap())
+}
+
+async fn json(visitor: &Visitor, path: &str) -> Value {
+    serde_json::from_slice(&visitor.get("localhost", path).await.body).unwrap()
+}
+
+#[tokio::test]
+async fn under_its_name_it_runs_from_the_environment_as_in_a_container() {
+    let (edge, flags) = edge();
+    let mut command = cloudflared(&edge);
+    command.args(["--no-autoupdate", "tunnel", "-url", "http://127.0.0.1:1", "run"]);
+    command.env("TUNNEL_TOKEN", token(&edge)).env("TUNNEL_LOG_OUTPUT", "json");
+    for pair in flags.chunks(2) {
+        command.env(format!("TUNNEL_{}", pair[0].trim_start_matches("--").to_uppercase()), &pair[1]);
+    }
+    let _connector = Program::start(&mut command);
+    edge.has_connections(4).await;
+    assert_eq!(edge.visitor().get(APP, "/").await.status, 502, "the one service does not answer");
+}
+
+#[tokio::test]
+async fn flags_win_over_the_file_and_its_log_settings_count() {
+    let (edge, flags) = edge();
+    let config = edge.file("config.yml");
+    let (logfile, pidfile) = (edge.file("adit.log"), edge.file("adit.pid"));
+    let lines = format!(
+        "edge: [192.0.2.1]\nloglevel: debug\nlogfile: {}\npidfile: {}\nprotocol: quic\ncredentials-file: {}\ningress: [{{ service: 'http_status:201' }}]\n",
+        logfile.display(),
+        pidfile.display(),
+        edge.file("home.json").display()
+    );
+    fs::write(&config, lines).unwrap();
+    let mut command = Command::new(program::adit());
+    command.args(["tunnel", "--config"]).arg(&config).args(&flags).args(["--protocol", "http2"]);
+    command.args(["--ha-connections=2", "--heartbeat-count", "5", "--compression-quality=1", "run", "--pq"]);
+    let mut connector = Program::start(&mut command);
+    edge.has_connections(2).await;
+    drop(connector.says_times("registered tunnel connection", 2));
+    assert!(connector.said().contains("`compression-quality` has no effect"), "{}", connector.said());
+    let tunnels = edge.tunnels().await;
+    assert_eq!(tunnels["tunnels"][0]["connections"][0]["protocol"], "http2");
+    let waiting = async {
+        while fs::read_to_string(&pidfile).is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(program::PATIENCE, waiting).await.unwrap();
+    assert_eq!(fs::read_to_string(&pidfile).unwrap().trim(), connector.id().to_string());
+    connector.signal("TERM");
+    assert_eq!(connector.ends(), Some(0));
+    assert!(!pidfile.exists(), "it goes with the program");
+    assert!(fs::read_to_string(&logfile).unwrap().contains("registered tunnel connection"));
+}
+
+#[tokio::test]
+async fn endpoints_tell_connections_rules_and_bad_changes() {
+    let (edge, flags) = edge();
+    let config = edge.file("config.yml");
+    let text = format!(
+        "credentials-file: {}\ningress:\n  - {{ hostname: {APP}, service: 'http://127.0.0.1:1' }}\n  - service: http_status:404\n",
+        edge.file("home.json").display()
+    );
+    fs::write(&config, &text).unwrap();
+    let mut command = Command::new(program::adit());
+    command.args(["connect", "--log-format", "json", "--config"]).arg(&config).args(&flags);
+    let connector = Program::start(&mut command);
+    drop(connector.says_times("registered tunnel connection", 4));
+    let metrics = metrics_of(&connector);
+
+    let shown = json(&metrics, "/config").await;
+    assert_eq!((&shown["version"], &shown["config"]["ingress"][0]["hostname"]), (&(-1).into(), &APP.into()));
+    let tunnel = json(&metrics, "/diag/tunnel").await;
+    assert_eq!(tunnel["connections"].as_array().unwrap().len(), 4, "{tunnel}");
+    assert!(json(&metrics, "/diag/system").await["info"]["memoryMaximum"].as_u64().unwrap() > 0);
+    assert_eq!(json(&metrics, "/quicktunnel").await["hostname"], "");
+
+    fs::write(&config, text.replace("http://127.0.0.1:1", "nonsense")).unwrap();
+    connector.signal("HUP");
+    drop(connector.says("configuration not reloaded"));
+    let ready = json(&metrics, "/ready").await;
+    assert_eq!(ready["readyConnections"], 4);
+    assert!(ready["configurationError"].as_str().unwrap().contains("config.yml:3:"), "{ready}");
+    let counted = "adit_connector_config_last_reload_successful";
+    assert!(metrics.get("localhost", "/metrics").await.text().contains(&format!("{counted} 0")));
+
+    fs::write(&config, text.replace("http://127.0.0.1:1", "http_status:202")).unwrap();
+    connector.signal("HUP");
+    drop(connector.says("configuration reloaded"));
+    assert!(json(&metrics, "/ready").await["configurationError"].is_null());
+    assert_eq!(edge.visitor().get(APP, "/").await.status, 202);
+}
+
+#[tokio::test]
+async fn a_container_asks_for_its_health_without_a_shell() {
+    let (edge, flags) = edge();
+    let mut command = Command::new(program::adit());
+    let credentials = edge.file("home.json").display().to_string();
+    command
+        .args(["connect", "--log-format", "json", "--hello-world", "--credentials-file", &credentials])
+        .args(&flags);
+    let mut connector = Program::start(&mut command);
+    drop(connector.says_times("registered tunnel connection", 4));
+    let line: Value = serde_json::from_str(&connector.says("connector is starting")).unwrap();
+    let metrics = line["metrics"].as_str().unwrap();
+    for command in [vec!["connect", "health"], vec!["tunnel", "ready"]] {
+        let ended = program::run(command.iter().copied().chain(["--metrics", metrics]));
+        assert!(ended.code == Some(0) && ended.stdout.contains("\"readyConnections\":4"), "{ended:?}");
+    }
+    connector.signal("KILL");
+    assert_eq!(connector.ends(), None);
+    let ended = program::run(["connect", "health", "--metrics", metrics]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}
+
+#[test]
+fn wrong_flags_are_named_all_at_once() {
+    let ended = program::run(["tunnel", "--protocol", "carrier-pigeon", "--grace-period", "1h", "run"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("--protocol: ") && ended.stderr.contains("quic"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--grace-period: "), "{}", ended.stderr);
+}
+
+#[test]
+fn rules_are_checked_and_asked() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let config = folder.path().join("config.yml");
+    fs::write(&config, "ingress:\n  - { hostname: a.example, path: ^/x, service: 'http://localhost:1' }\n  - service: http_status:404\n").unwrap();
+    let config = config.to_str().unwrap();
+    let ingress =
+        |arguments: &[&str]| program::run([&["tunnel", "--config", config, "ingress"], arguments].concat());
+    let valid = ingress(&["validate"]);
+    assert!(valid.code == Some(0) && valid.stdout.ends_with("OK\n"), "{valid:?}");
+    let rule = ingress(&["rule", "https://A.example/xyz?q"]);
+    assert!(
+        rule.stdout.contains("Matched rule #1\n") && rule.stdout.contains("http://localhost:1"),
+        "{rule:?}"
+    );
+    assert!(ingress(&["rule", "https://b.example/x"]).stdout.contains("Matched rule #2\n"));
+    assert_eq!(ingress(&["validate", "--json", r#"{"ingress":[{"service":"x"}]}"#]).code, Some(2));
+}
