@@ -1,5 +1,7 @@
 //! The built-in origin (`hello_world`): a page to see that the way works, and a few answers to test it with.
 
+use std::time::Duration;
+
 use adit_tunnel::connector::{Chunk, RequestBody, StreamRequest};
 use adit_wire::connect::StreamKind;
 use adit_wire::fields::Fields;
@@ -8,8 +10,8 @@ use bytes::Bytes;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
-/// Events of the stream at `/sse`.
-const EVENTS: u32 = 10;
+/// Pause between the events of `/sse`, unless `freq` says otherwise (cloudflared: `hello/hello.go`).
+const EVENT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Answers a request.
 pub(crate) async fn answer(
@@ -24,7 +26,7 @@ pub(crate) async fn answer(
     match path {
         b"/_health" | b"/healthz" => text(answer, 200, "text/plain", "ok\n".to_owned()).await,
         b"/echo" => echo(request, body, answer).await,
-        b"/sse" => events(answer).await,
+        b"/sse" => events(request, answer).await,
         _ => text(answer, 200, "text/html; charset=utf-8", page(request)).await,
     }
 }
@@ -51,18 +53,32 @@ async fn echo(request: &StreamRequest, mut body: RequestBody, answer: &mut Answe
 }
 
 /// One event a second.
-async fn events(answer: &mut Answer) -> Result<(), Problem> {
+/// Counts for ever, until nobody listens.
+async fn events(request: &StreamRequest, answer: &mut Answer) -> Result<(), Problem> {
     let fields = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")];
     let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let pause = std::str::from_utf8(&request.target).ok().and_then(asked_pause).unwrap_or(EVENT_PAUSE);
     let mut reply = answer.begin(200)?.head(200, &fields, Bytes::new(), false).await?;
-    for number in 1..=EVENTS {
-        reply.data(format!("data: event {number} of {EVENTS}\n\n").into()).await?;
+    for number in 0_u64.. {
         tokio::select! {
-            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = reply.cancelled() => return Err(Problem::Cancelled),
         }
+        reply.data(format!("data: {number}\n\n").into()).await?;
     }
-    Ok(reply.finish().await?)
+    Ok(())
+}
+
+/// `freq` of the query: `1s` or `500ms`.
+fn asked_pause(target: &str) -> Option<Duration> {
+    let (_, query) = target.split_once('?')?;
+    let freq = query.split('&').find_map(|pair| pair.strip_prefix("freq="))?;
+    let (digits, unit) = match freq.strip_suffix("ms") {
+        Some(digits) => (digits, 1),
+        None => (freq.strip_suffix('s')?, 1000),
+    };
+    let millis = digits.parse::<u32>().ok()?.checked_mul(unit).filter(|millis| *millis > 0)?;
+    Some(Duration::from_millis(millis.into()))
 }
 
 fn page(request: &StreamRequest) -> String {

@@ -43,6 +43,14 @@ impl Record {
         self.status = status;
     }
 
+    /// The same without the buffer that the request came in.
+    pub(crate) fn compact(mut self) -> Self {
+        for text in [&mut self.method, &mut self.host, &mut self.target] {
+            *text = Bytes::copy_from_slice(text);
+        }
+        self
+    }
+
     pub(crate) fn failed(&mut self, problem: &Problem) {
         if !problem.is_failure() {
             return;

@@ -3,6 +3,7 @@
 //! ingress → origin, with rescue and record around the whole.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,20 +36,29 @@ impl Place {
     pub(crate) fn spawn(self: &Rc<Self>, opening: Opening, load: &Load) {
         let (place, running) = (self.clone(), load.begin());
         drop(tokio::task::spawn_local(async move {
-            place.serve(opening).await;
-            drop(running);
+            if let Some(rest) = place.serve(opening).await {
+                // In a task that is no larger than it: an upgraded stream may idle for days.
+                drop(tokio::task::spawn_local(async move {
+                    rest.await;
+                    drop(running);
+                }));
+            }
         }));
     }
 
-    async fn serve(&self, opening: Opening) {
+    /// Answers a stream. What is left to do for one that was upgraded is handed back.
+    async fn serve(&self, opening: Opening) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let stream = match opening.read().await {
             Ok(Some(stream)) => stream,
-            Ok(None) => return,
-            Err(error) => return tracing::debug!(%error, "stream without a head"),
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::debug!(%error, "stream without a head");
+                return None;
+            }
         };
         let mut record = Record::start(&self.connector, &stream.request);
         let Stream { request, body, reply } = stream;
-        let mut answer = Answer { reply: Some(reply), status: 0 };
+        let mut answer = Answer { reply: Some(reply), status: 0, upgraded: None };
         let outcome = self.answer(&request, body, &mut answer, &mut record).await;
         record.status(answer.status);
         if let Err(problem) = outcome {
@@ -57,6 +67,7 @@ impl Place {
                 record.status(rescue(&problem, reply).await);
             }
         }
+        Some(Box::pin(carry(answer.upgraded?, record.compact())))
     }
 
     async fn answer(
@@ -73,10 +84,16 @@ impl Place {
             Service::HelloWorld => hello::answer(request, body, answer).await,
             Service::Http { .. } | Service::Unix { .. } => ask(&origin, request, body, answer).await,
             Service::Tcp { .. } | Service::Bastion | Service::SocksProxy => {
-                let _session = TcpSession::begin(&self.connector);
-                origin::tcp(&origin, request, body, answer).await
+                origin::tcp(&origin, request, body, answer, TcpSession::begin(&self.connector)).await
             }
         }
+    }
+}
+
+/// Carries an upgraded stream to its end, with its record.
+async fn carry(upgraded: Upgraded, mut record: Record) {
+    if let Err(problem) = upgraded.await {
+        record.failed(&problem);
     }
 }
 
@@ -98,7 +115,11 @@ async fn ask(
 pub(crate) struct Answer {
     reply: Option<Reply>,
     status: u16,
+    upgraded: Option<Upgraded>,
 }
+
+/// The bytes of a stream that was upgraded.
+type Upgraded = Pin<Box<dyn Future<Output = Result<(), Problem>>>>;
 
 impl Answer {
     /// Takes the reply for the head that is about to be sent.
@@ -123,6 +144,11 @@ impl Answer {
         }
     }
 
+    /// Hands over what carries an upgraded stream. Everything else of the request is let go.
+    pub(crate) fn go_on_with(&mut self, upgraded: impl Future<Output = Result<(), Problem>> + 'static) {
+        self.upgraded = Some(Box::pin(upgraded));
+    }
+
     /// Answers with a status and nothing else.
     pub(crate) async fn empty(&mut self, status: u16) -> Result<(), Problem> {
         let fields = Fields::from_pairs([(&b"Content-Length"[..], &b"0"[..])].into_iter());
@@ -132,17 +158,17 @@ impl Answer {
 }
 
 /// Counts a TCP session for as long as it lives.
-struct TcpSession<'c>(&'c Connector);
+pub(crate) struct TcpSession(Arc<Connector>);
 
-impl<'c> TcpSession<'c> {
-    fn begin(connector: &'c Connector) -> Self {
+impl TcpSession {
+    fn begin(connector: &Arc<Connector>) -> Self {
         connector.metrics.tcp_active.inc();
         connector.metrics.tcp_total.inc();
-        Self(connector)
+        Self(connector.clone())
     }
 }
 
-impl Drop for TcpSession<'_> {
+impl Drop for TcpSession {
     fn drop(&mut self) {
         self.0.metrics.tcp_active.dec();
     }
@@ -156,6 +182,11 @@ impl Load {
     fn begin(&self) -> Running {
         self.0.0.set(self.0.0.get() + 1);
         Running(self.clone())
+    }
+
+    /// How many are running.
+    pub(crate) fn count(&self) -> usize {
+        self.0.0.get()
     }
 
     /// Resolves when none is running.

@@ -250,7 +250,7 @@ impl Session {
     /// Serves streams until the connection ends or is drained.
     async fn serve(&self, mut link: Link, edge: SocketAddr) -> Ended {
         let (details, protocol) = (link.details().clone(), link.protocol());
-        tracing::info!(connIndex = self.index, connection = %details.uuid, location = details.location, %protocol, "registered tunnel connection");
+        tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
         link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
         let _registered = Registered::new(
@@ -287,7 +287,10 @@ impl Session {
             tokio::select! {
                 biased;
                 opening = link.accept() => match opening {
-                    Ok(opening) => self.place.spawn(opening, load),
+                    Ok(opening) => {
+                        self.place.spawn(opening, load);
+                        link.make_room(load.count());
+                    }
                     Err(_) if self.drain.is_draining() => return Ended::Drained,
                     Err(closed) => return Ended::Closed(closed),
                 },

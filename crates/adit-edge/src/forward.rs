@@ -1,6 +1,6 @@
 //! What passes between visitor and tunnel: heads without hop-by-hop fields, bodies as they come, upgrades both ways.
 
-use adit_http::{forwarded, hop};
+use adit_http::{forwarded, hop, relay};
 use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
 use adit_wire::connect::StreamKind;
 use adit_wire::names;
@@ -12,15 +12,11 @@ use http::{Method, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional_with_sizes;
 use uuid::Uuid;
 
 use crate::body::{AnswerBody, Upload};
 use crate::record::Record;
 use crate::route::Routed;
-
-/// Bytes of each buffer of an upgraded connection.
-const UPGRADE_BUFFER: usize = 16 * 1024;
 
 /// A request ready for a tunnel.
 pub(crate) struct Outbound {
@@ -136,19 +132,18 @@ pub(crate) fn response(
     }
     head.headers.remove(header::CONTENT_LENGTH);
     if let (Some(upgrade), Some(duplex)) = (upgrade, duplex) {
-        tokio::task::spawn_local(relay(upgrade, duplex, record));
+        tokio::task::spawn_local(carry(upgrade, duplex, record));
     }
     Response::from_parts(head, AnswerBody::empty(None))
 }
 
 /// Carries an upgraded connection until both directions have ended.
-async fn relay(upgrade: OnUpgrade, mut duplex: Duplex, mut record: Record) {
+async fn carry(upgrade: OnUpgrade, duplex: Duplex, mut record: Record) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return record.broke(error.to_string()),
     };
-    let mut visitor = TokioIo::new(upgraded);
-    match copy_bidirectional_with_sizes(&mut visitor, &mut duplex, UPGRADE_BUFFER, UPGRADE_BUFFER).await {
+    match relay::both(TokioIo::new(upgraded), duplex).await {
         Ok((up, down)) => {
             record.uploaded().set(up);
             record.sent(down);

@@ -6,6 +6,8 @@ pub mod forwarded;
 
 pub mod upgrade;
 
+pub mod relay;
+
 pub mod websocket;
 
 pub mod page;

@@ -1,14 +1,15 @@
 //! The operator's log: text on a terminal, JSON elsewhere.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::UtcTime;
-use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 mod lines;
 
@@ -71,14 +72,19 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
         Format::Text => false,
         Format::Json => true,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(file.is_none() && std::io::stderr().is_terminal())
-        .with_writer(writer(file.as_deref())?)
-        .with_timer(UtcTime::rfc_3339())
-        .with_target(false);
+    let terminal =
+        fmt::layer().with_writer(std::io::stderr).with_timer(UtcTime::rfc_3339()).with_target(false);
+    let terminal = match json {
+        true => terminal.event_format(Lines).boxed(),
+        false => terminal.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    // For programs, whatever people see.
+    let file = match file {
+        Some(path) => Some(fmt::layer().with_writer(open(path)?).event_format(Lines)),
+        None => None,
+    };
     // A second initialisation, as in tests, is no error.
-    let started = if json { builder.event_format(Lines).try_init() } else { builder.try_init() };
+    let started = tracing_subscriber::registry().with(filter).with(terminal).with(file).try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
@@ -96,12 +102,12 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Standard error, and the file.
-fn writer(file: Option<&Path>) -> Result<BoxMakeWriter, LoggingError> {
-    let Some(path) = file else { return Ok(BoxMakeWriter::new(std::io::stderr)) };
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    let file = opened.map_err(|source| LoggingError::File { path: path.to_owned(), source })?;
-    Ok(BoxMakeWriter::new(std::io::stderr.and(Arc::new(file))))
+fn open(path: &Path) -> Result<Arc<File>, LoggingError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let opened = folder
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| OpenOptions::new().create(true).append(true).open(path));
+    opened.map(Arc::new).map_err(|source| LoggingError::File { path: path.to_owned(), source })
 }
 
 /// A plain level is for us; the libraries below speak only when it is serious.

@@ -102,6 +102,14 @@ impl Link {
         Ok(opening)
     }
 
+    /// Lets the edge open more streams when many are open.
+    pub fn make_room(&mut self, taken: usize) {
+        // HTTP/2 reserves nothing, and has room from the start.
+        if let Transport::Quic(transport) = &mut self.transport {
+            transport.make_room(taken);
+        }
+    }
+
     /// The calls of the control stream, to be made while another task waits in [`accept`](Self::accept).
     #[must_use]
     pub fn control(&self) -> Control {

@@ -32,12 +32,15 @@ pub const CONTROL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Words that one RPC message may have (8 bytes each): 4 MiB holds a configuration of 10 000 rules.
 pub const RPC_MESSAGE_WORDS_MAX: usize = 4 * 1024 * 1024 / 8;
 
-/// Streams that a peer may hold open at once on one QUIC connection. The state machine reserves memory for each
-/// possible stream: 1 024 cost 1 MB, 2^20 cost 85 MB.
+/// Streams that a peer may hold open at once on one QUIC connection, to begin with. The state machine reserves memory for
+/// each possible stream: 1 024 cost 1 MB, 2^20 cost 85 MB. So the number grows with the streams that are open.
 pub const STREAMS_MAX: u32 = 1024;
 
+/// The number grows up to this: as many as there are ports, which is what a machine can have of origin connections.
+pub const STREAMS_GROWN_MAX: u32 = 65_536;
+
 /// Streams that the connector accepts at once on one HTTP/2 connection.
-pub const H2_STREAMS_MAX: u32 = 4096;
+pub const H2_STREAMS_MAX: u32 = 65_536;
 
 /// Bytes in flight on one stream, in one direction: 100 Mbit/s at 100 ms.
 pub const STREAM_WINDOW: u32 = 1024 * 1024 + 256 * 1024;

@@ -29,7 +29,7 @@ pub fn validate(args: &ConnectArgs, json: Option<&str>) -> Result<String, Failur
     }
 }
 
-/// The rule that a URL meets, as the connector finds it.
+/// The rule that a URL meets, as the connector finds it. Rules are counted from 0, as cloudflared does here.
 ///
 /// # Errors
 /// When there are no rules, or the text is no URL.
@@ -41,7 +41,7 @@ pub fn rule(args: &ConnectArgs, url: &str) -> Result<String, Failure> {
     })?;
     let found = ingress.find(&host.to_ascii_lowercase(), uri.path());
     let (index, rule) = found.ok_or_else(|| Failure::input("no rule matches"))?;
-    Ok(format!("Using rules from {}\nMatched rule #{}\n{}", path.display(), index + 1, shown(rule)))
+    Ok(format!("Using rules from {}\nMatched rule #{}\n{}", path.display(), index, shown(rule)))
 }
 
 fn of_file(args: &ConnectArgs) -> Result<(PathBuf, Ingress), Failure> {

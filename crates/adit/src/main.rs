@@ -17,6 +17,8 @@ use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
+    // A connection is a file. The usual limit of 1 024 is for programs that use `select`; what cannot be had is not needed.
+    drop(rlimit::increase_nofile_limit(u64::MAX));
     let cli = Cli::parse_from(normalised(std::env::args_os()));
     match run(&cli) {
         Ok(answer) => {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::connect::{connect_any, resolve};
 use super::{Origin, OriginError, socks};
 use crate::rescue::Problem;
-use crate::serve::Answer;
+use crate::serve::{Answer, TcpSession};
 
 /// The byte stream to the visitor.
 pub(super) type Visitor = ByteStream<Duplex>;
@@ -32,16 +32,18 @@ pub(crate) async fn tcp(
     request: &StreamRequest,
     body: RequestBody,
     answer: &mut Answer,
+    session: TcpSession,
 ) -> Result<(), Problem> {
     if request.kind != StreamKind::WebSocket {
         return upgrade_required(answer).await;
     }
     if is_socks(origin) {
         let mut visitor = accept(request, body, answer).await?;
-        return match socks::connect(&mut visitor, origin).await? {
-            Some(stream) => carry(stream, visitor).await,
-            None => Ok(visitor.shutdown().await.map_err(OriginError::Broken)?),
-        };
+        match socks::connect(&mut visitor, origin).await? {
+            Some(stream) => answer.go_on_with(carry(stream, visitor, session)),
+            None => visitor.shutdown().await.map_err(OriginError::Broken)?,
+        }
+        return Ok(());
     }
     let opening = open(origin, request);
     let stream = tokio::select! {
@@ -49,7 +51,9 @@ pub(crate) async fn tcp(
         stream = opening => stream?,
         () = answer.cancelled() => return Err(Problem::Cancelled),
     };
-    carry(stream, accept(request, body, answer).await?).await
+    let visitor = accept(request, body, answer).await?;
+    answer.go_on_with(carry(stream, visitor, session));
+    Ok(())
 }
 
 fn is_socks(origin: &Origin) -> bool {
@@ -112,7 +116,9 @@ async fn accept(request: &StreamRequest, body: RequestBody, answer: &mut Answer)
     Ok(ByteStream::server(Duplex::new(body, reply)).await)
 }
 
-async fn carry(stream: TcpStream, visitor: Visitor) -> Result<(), Problem> {
+async fn carry(stream: TcpStream, visitor: Visitor, session: TcpSession) -> Result<(), Problem> {
     let (read, write) = stream.into_split();
-    Ok(relay(read, write, visitor, Duration::ZERO).await.map_err(OriginError::Broken)?)
+    let carried = relay(read, write, visitor, Duration::ZERO).await;
+    drop(session);
+    Ok(carried.map_err(OriginError::Broken)?)
 }

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use adit_http::relay::read_some;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use bytes::Bytes;
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf, split};
 
 use super::connect::connect;
 use super::head::BodyHead;
@@ -13,9 +14,6 @@ use super::io::Io;
 use super::{Origin, OriginError};
 use crate::rescue::Problem;
 use crate::serve::Answer;
-
-/// Room for frames of the origin.
-const READ: usize = 16 * 1024;
 
 /// Asks for the upgrade; carries the bytes when the origin agrees, and its answer when it does not.
 ///
@@ -44,25 +42,24 @@ pub(crate) async fn websocket(
     let leftover = connection.buffer.split().freeze();
     let reply = answer.begin(101)?.head(101, &head.fields, leftover, false).await?;
     let (read, write) = split(connection.io);
-    let down = carry_down(read, reply);
-    let up = carry_up(body, write);
-    tokio::try_join!(down, up)?;
+    answer.go_on_with(async move {
+        tokio::try_join!(carry_down(read, reply), carry_up(body, write))?;
+        Ok(())
+    });
     Ok(())
 }
 
 async fn carry_down(mut read: ReadHalf<Io>, mut reply: ReplyBody) -> Result<(), Problem> {
-    let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(READ);
-        let read = tokio::select! {
+        let data = tokio::select! {
             biased;
-            read = read.read_buf(&mut buffer) => read.map_err(OriginError::Broken)?,
+            data = read_some(&mut read) => data.map_err(OriginError::Broken)?,
             () = reply.cancelled() => return Err(Problem::Cancelled),
         };
-        if read == 0 {
+        if data.is_empty() {
             return Ok(reply.finish().await?);
         }
-        reply.data(buffer.split().freeze()).await?;
+        reply.data(data).await?;
     }
 }
 

@@ -70,7 +70,7 @@ async fn flags_win_over_the_file_and_its_log_settings_count() {
     command.args(["--ha-connections=2", "--heartbeat-count", "5", "--compression-quality=1", "run", "--pq"]);
     let mut connector = Program::start(&mut command);
     edge.has_connections(2).await;
-    drop(connector.says_times("registered tunnel connection", 2));
+    drop(connector.says_times("Registered tunnel connection", 2));
     assert!(connector.said().contains("`compression-quality` has no effect"), "{}", connector.said());
     let tunnels = edge.tunnels().await;
     assert_eq!(tunnels["tunnels"][0]["connections"][0]["protocol"], "http2");
@@ -84,7 +84,7 @@ async fn flags_win_over_the_file_and_its_log_settings_count() {
     connector.signal("TERM");
     assert_eq!(connector.ends(), Some(0));
     assert!(!pidfile.exists(), "it goes with the program");
-    assert!(fs::read_to_string(&logfile).unwrap().contains("registered tunnel connection"));
+    assert!(fs::read_to_string(&logfile).unwrap().contains("Registered tunnel connection"));
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn endpoints_tell_connections_rules_and_bad_changes() {
     let mut command = Command::new(program::adit());
     command.args(["connect", "--log-format", "json", "--config"]).arg(&config).args(&flags);
     let connector = Program::start(&mut command);
-    drop(connector.says_times("registered tunnel connection", 4));
+    drop(connector.says_times("Registered tunnel connection", 4));
     let metrics = metrics_of(&connector);
 
     let shown = json(&metrics, "/config").await;
@@ -134,7 +134,7 @@ async fn a_container_asks_for_its_health_without_a_shell() {
         .args(["connect", "--log-format", "json", "--hello-world", "--credentials-file", &credentials])
         .args(&flags);
     let mut connector = Program::start(&mut command);
-    drop(connector.says_times("registered tunnel connection", 4));
+    drop(connector.says_times("Registered tunnel connection", 4));
     let line: Value = serde_json::from_str(&connector.says("connector is starting")).unwrap();
     let metrics = line["metrics"].as_str().unwrap();
     for command in [vec!["connect", "health"], vec!["tunnel", "ready"]] {
@@ -167,9 +167,9 @@ fn rules_are_checked_and_asked() {
     assert!(valid.code == Some(0) && valid.stdout.ends_with("OK\n"), "{valid:?}");
     let rule = ingress(&["rule", "https://A.example/xyz?q"]);
     assert!(
-        rule.stdout.contains("Matched rule #1\n") && rule.stdout.contains("http://localhost:1"),
+        rule.stdout.contains("Matched rule #0\n") && rule.stdout.contains("http://localhost:1"),
         "{rule:?}"
     );
-    assert!(ingress(&["rule", "https://b.example/x"]).stdout.contains("Matched rule #2\n"));
+    assert!(ingress(&["rule", "https://b.example/x"]).stdout.contains("Matched rule #1\n"));
     assert_eq!(ingress(&["validate", "--json", r#"{"ingress":[{"service":"x"}]}"#]).code, Some(2));
 }

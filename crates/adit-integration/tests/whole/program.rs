@@ -115,7 +115,7 @@ async fn a_tunnel_lives_through_create_list_info_token_rotate_and_delete() {
     drop(second);
     fs::write(edge.file("new-token"), tunnel(&["rotate", "home"]).lines().last().unwrap()).unwrap();
     let third = by_token("new-token");
-    drop(third.says("registered tunnel connection"));
+    drop(third.says("Registered tunnel connection"));
     drop(third);
     edge.has_connections(4).await;
     tunnel(&["delete", "home"]);
@@ -141,7 +141,7 @@ async fn local_endpoints_tell_readiness() {
     let line: serde_json::Value =
         serde_json::from_str(&connector.program.says("connector is starting")).unwrap();
     let metrics = Visitor::plain(line["metrics"].as_str().unwrap().parse().unwrap());
-    drop(connector.program.says_times("registered tunnel connection", 4));
+    drop(connector.program.says_times("Registered tunnel connection", 4));
     let ready = metrics.get("localhost", "/ready").await;
     assert_eq!(
         (ready.status.as_u16(), ready.text().contains("\"readyConnections\":4")),

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Link, Transport, h2, quic};
 use crate::control::client;
+use crate::limits::STREAMS_MAX;
 use crate::tls::ConnectorTls;
 use crate::{LinkClosed, Protocol};
 
@@ -68,7 +69,7 @@ async fn dial_quic(dial: &Dial) -> Result<Link, DialError> {
     let connection = connecting.await.map_err(failed)?;
     let (send, recv) = connection.open_bi().await.map_err(failed)?;
     let control = client::connect(recv, send);
-    Ok(Link::new(Transport::Quic(quic::Transport { connection, endpoint }), control))
+    Ok(Link::new(Transport::Quic(quic::Transport { connection, endpoint, room: STREAMS_MAX }), control))
 }
 
 async fn dial_h2(dial: &Dial) -> Result<Link, DialError> {

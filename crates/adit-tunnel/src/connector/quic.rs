@@ -11,19 +11,29 @@ use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length};
 use super::{ConfigurationHandler, Stream};
 use crate::framing::{QuicBody, QuicWriter, read_error};
-use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
+use crate::limits::{HEAD_BYTES_MAX, HEAD_READ, STREAMS_GROWN_MAX};
 use crate::{LinkClosed, StreamError};
 
 /// A connection with the endpoint that it has for itself.
 pub(super) struct Transport {
     pub(super) connection: Connection,
     pub(super) endpoint: Endpoint,
+    /// How many streams the edge may hold open.
+    pub(super) room: u32,
 }
 
 impl Transport {
     pub(super) async fn accept(&self) -> Result<Opening, LinkClosed> {
         let (send, recv) = self.connection.accept_bi().await?;
         Ok(Opening { send, recv })
+    }
+
+    /// Doubles the room when half of it is taken.
+    pub(super) fn make_room(&mut self, taken: usize) {
+        if self.room < STREAMS_GROWN_MAX && taken >= self.room as usize / 2 {
+            self.room *= 2;
+            self.connection.set_max_concurrent_bi_streams(quinn::VarInt::from_u32(self.room));
+        }
     }
 
     pub(super) fn close(&self, reason: &str) {

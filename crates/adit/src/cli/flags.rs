@@ -106,7 +106,7 @@ const FLAGS: [Known; 45] = [
     value("label", "", "Kept for cloudflared's sake"),
     value("region", "TUNNEL_REGION", "Kept for cloudflared's sake: the edge is named by --edge"),
     value("origincert", "TUNNEL_ORIGIN_CERT", "Kept for cloudflared's sake: there is no account"),
-    value("log-directory", "TUNNEL_LOGDIRECTORY", "Kept for cloudflared's sake: --logfile names one file"),
+    value("log-directory", "TUNNEL_LOGDIRECTORY", "Folder for the log, which is cloudflared.log there"),
     value("max-active-flows", "TUNNEL_MAX_ACTIVE_FLOWS", "Kept for cloudflared's sake"),
 ];
 

@@ -28,7 +28,10 @@ impl LogFlags {
         if settings.format == Format::Auto && file.other.get("output").is_some_and(|word| word == "json") {
             settings.format = Format::Json;
         }
-        settings.file = file.logfile.as_ref().map(PathBuf::from);
+        // cloudflared's name for the file in its folder.
+        let folder =
+            file.other.get("log-directory").map(|folder| PathBuf::from(folder).join("cloudflared.log"));
+        settings.file = file.logfile.clone().or(folder);
         settings
     }
 }
