@@ -21,8 +21,9 @@ use crate::relay::copy;
 const MESSAGE_MAX: usize = 4 * 1024 * 1024;
 /// The library reads this much at once. Its own 128 KiB would be most of an idle stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
-/// Our messages carry at most this.
-const WRITE_MAX: usize = 64 * 1024;
+/// Our messages carry at most this: cloudflared's connector reads a message into a buffer of this size and loses the rest
+/// (`websocket/connection.go`, `cfio/copy.go`).
+const WRITE_MAX: usize = 16 * 1024;
 /// Pause between pings: nine tenths of the minute after which proxies cut idle connections (cloudflared's value).
 const PING_INTERVAL: Duration = Duration::from_secs(54);
 

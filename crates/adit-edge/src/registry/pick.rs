@@ -53,7 +53,7 @@ pub(super) fn pick<'r>(
         |replica: &&Replica| route.connectors.is_empty() || route.connectors.contains(&replica.connector);
     let ranked = |(at, replica): (usize, &'r Replica)| {
         let (suspect, in_flight) = replica.load(asking)?;
-        Some(((suspect, in_flight, (at + asking.turn) % replicas.len()), replica))
+        Some(((replica.failed(asking), suspect, in_flight, (at + asking.turn) % replicas.len()), replica))
     };
     let candidates = replicas.iter().filter(may).enumerate().filter_map(ranked);
     let (_, replica) = candidates.min_by_key(|(rank, _)| *rank)?;
@@ -66,6 +66,11 @@ impl Replica {
         self.sessions.iter().filter(move |session| {
             session.is_configured() && !session.connection.is_draining() && !tried.contains(&session.id)
         })
+    }
+
+    /// Whether one of its connections was tried in vain: if its process died, the others died with it.
+    fn failed(&self, asking: &Asking<'_>) -> bool {
+        self.sessions.iter().any(|session| asking.tried.contains(&session.id))
     }
 
     /// Whether all of its connections are suspect, and its requests in flight; `None` when it has no connection to offer.
