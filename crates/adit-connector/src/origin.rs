@@ -5,6 +5,7 @@ mod head;
 mod http1;
 mod http2;
 mod io;
+mod proxy_protocol;
 mod socks;
 mod tcp;
 mod tls;
@@ -98,6 +99,11 @@ impl Origin {
             shared: RefCell::default(),
             tls: OnceCell::new(),
         }
+    }
+
+    /// Whether requests need a token that a connector cannot check yet. They are refused: never let through.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.settings.access.as_ref().is_some_and(|access| access.required)
     }
 
     pub(crate) fn service(&self) -> &Service {

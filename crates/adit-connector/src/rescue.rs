@@ -14,6 +14,9 @@ pub(crate) enum Problem {
     /// No rule matches: there are no rules at all.
     #[error("no ingress rule matches")]
     NoRule,
+    /// The rule wants a token.
+    #[error("the rule's `access` lets nobody through")]
+    Forbidden,
     /// The edge sent a request that makes no sense.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
@@ -42,6 +45,7 @@ impl Problem {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NoRule => "no_rule",
+            Self::Forbidden => "forbidden",
             Self::Malformed(_) => "malformed_request",
             Self::Unsupported(_) => "unsupported_service",
             Self::Origin(error) => error.code(),
@@ -51,19 +55,16 @@ impl Problem {
 
     /// Whether the origin or the operator has something to mend.
     pub(crate) fn is_failure(&self) -> bool {
-        !matches!(self, Self::Gone(_) | Self::Cancelled)
+        !matches!(self, Self::Gone(_) | Self::Cancelled | Self::Forbidden)
     }
 }
 
 /// Answers a stream whose head is not answered yet.
 pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
     match problem {
-        // cloudflared: 503 with no body.
-        Problem::NoRule => {
-            // An edge that is gone needs no answer.
-            drop(reply.head(503, &Fields::default(), Bytes::new(), true).await);
-            503
-        }
+        // cloudflared: 503 and 403 with no body.
+        Problem::NoRule => bare(503, reply).await,
+        Problem::Forbidden => bare(403, reply).await,
         Problem::Gone(_) | Problem::Cancelled => 499,
         _ => {
             let intro = "Unable to reach the origin service";
@@ -71,6 +72,12 @@ pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
             502
         }
     }
+}
+
+async fn bare(status: u16, reply: Reply) -> u16 {
+    // An edge that is gone needs no answer.
+    drop(reply.head(status, &Fields::default(), Bytes::new(), true).await);
+    status
 }
 
 /// A problem with its causes, in one line.

@@ -79,6 +79,9 @@ impl Place {
     ) -> Result<(), Problem> {
         let (index, origin) = self.rules.get().find(request)?;
         record.rule(index);
+        if origin.is_closed() {
+            return Err(Problem::Forbidden);
+        }
         match origin.service() {
             Service::Status(status) => answer.empty(*status).await,
             Service::HelloWorld => hello::answer(request, body, answer).await,

@@ -14,7 +14,9 @@ pub use regex::Regex;
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
 
-pub use origin::{Access, IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyType};
+pub use origin::{
+    Access, IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType,
+};
 pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
 pub use service::{Service, ServiceError};
 

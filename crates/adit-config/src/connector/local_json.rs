@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use adit_policy::ingress::{Access, Ingress, IpRule, OriginRequest, ProxyType, Rule, RuleHost};
+use adit_policy::ingress::{
+    Access, Ingress, IpRule, OriginRequest, ProxyProtocol, ProxyType, Rule, RuleHost,
+};
 use adit_wire::configuration::{Configuration, IngressRule};
 use serde_json::{Map, Value, json};
 
@@ -74,6 +76,7 @@ fn origin(origin: &OriginRequest) -> Map<String, Value> {
         .given("proxyType", (origin.proxy_type == ProxyType::Socks).then(|| origin.proxy_type.to_string()));
     members.given("ipRules", ip_rules(&origin.ip_rules));
     members.put("http2Origin", origin.http2_origin, false);
+    members.put("proxyProtocol", origin.proxy_protocol.to_string(), ProxyProtocol::Off.to_string());
     members.given("access", origin.access.as_ref().filter(|access| access.required).map(access));
     members.0
 }

@@ -1,6 +1,6 @@
 //! `originRequest`: how to talk to an origin.
 
-use adit_policy::ingress::{Access, IpRule, OriginRequestPatch, ProxyType};
+use adit_policy::ingress::{Access, IpRule, OriginRequestPatch, ProxyProtocol, ProxyType};
 
 use super::Form;
 use crate::diagnostic::Findings;
@@ -17,6 +17,8 @@ pub(super) fn decode(node: &Node, form: Form, findings: &mut Findings) -> Option
     patch.keep_alive_connections = connections.and_then(|node| yaml::integer(node, 0..=1_000_000, findings));
     patch.proxy_port = table.take("proxyPort").and_then(|node| yaml::integer(node, 0..=u16::MAX, findings));
     patch.proxy_type = table.take("proxyType").and_then(|node| decode_proxy_type(node, findings));
+    let words = [("off", ProxyProtocol::Off), ("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+    patch.proxy_protocol = table.take("proxyProtocol").and_then(|node| yaml::word(node, &words, findings));
     patch.ip_rules = table.take("ipRules").map(|node| decode_ip_rules(node, form, findings));
     patch.access = table.take("access").and_then(|node| decode_access(node, form, findings));
     form.finish(table, findings);
@@ -86,6 +88,10 @@ fn decode_access(node: &Node, form: Form, findings: &mut Findings) -> Option<Acc
     if required && team_name.is_empty() && !aud_tag.is_empty() {
         let span = table.key_span("audTag");
         findings.error(span, "`teamName` is missing: `audTag` needs it").help("add `teamName: NAME`");
+    }
+    if required {
+        let message = "tokens are not checked yet: every request to this rule is refused with 403";
+        findings.warning(table.span(), message).help("remove `access` to let requests through");
     }
     form.finish(table, findings);
     Some(Access { required, team_name, aud_tag, environment })

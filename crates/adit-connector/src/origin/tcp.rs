@@ -1,7 +1,7 @@
 //! Bytes inside a WebSocket to a TCP service: `tcp://` and its relatives, `bastion`, `socks-proxy` (cloudflared:
 //! `ingress/origin_connection.go`). Either side's end ends both.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::connect::{connect_any, resolve};
-use super::{Origin, OriginError, socks};
+use super::{Origin, OriginError, proxy_protocol, socks};
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
 
@@ -60,7 +60,21 @@ fn is_socks(origin: &Origin) -> bool {
     origin.service == Service::SocksProxy || origin.settings.proxy_type == ProxyType::Socks
 }
 
+/// Opens the service, and tells it whose connection it is, if it wants to know.
 async fn open(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, OriginError> {
+    let mut stream = dial(origin, request).await?;
+    let service = stream.peer_addr().map_err(OriginError::Broken)?;
+    let header = proxy_protocol::header(origin.settings.proxy_protocol, visitor_of(request), service);
+    stream.write_all(&header).await.map_err(OriginError::Broken)?;
+    Ok(stream)
+}
+
+/// The visitor's address in the edge's words.
+fn visitor_of(request: &StreamRequest) -> Option<IpAddr> {
+    std::str::from_utf8(request.fields.get("x-real-ip")?).ok()?.trim().parse().ok()
+}
+
+async fn dial(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, OriginError> {
     let bastion = origin.service == Service::Bastion || origin.settings.bastion_mode;
     match &origin.service {
         _ if bastion => {

@@ -151,3 +151,18 @@ async fn a_socks_proxy_goes_where_its_rules_allow() {
         assert_eq!(socks(&mut stream, forbidden).await, 2, "{way:?}");
     }
 }
+
+#[tokio::test]
+async fn a_service_is_told_whose_connection_it_is() {
+    let service = echo().await;
+    for way in Way::ours() {
+        let (edge, _connector) = serving(way, &rule(&format!("tcp://{service}"), "proxyProtocol: v1")).await;
+        let client = Access::start(&edge, APP, &[]);
+        let mut stream = client.connect().await;
+        // The echo hears the header first, and says it back.
+        let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 0 {}\r\n", service.port());
+        let mut heard = vec![0; expected.len()];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(String::from_utf8(heard).unwrap(), expected, "{way:?}");
+    }
+}

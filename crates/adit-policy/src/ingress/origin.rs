@@ -45,6 +45,8 @@ pub struct OriginRequest {
     pub ip_rules: Vec<IpRule>,
     /// Speak HTTP/2 to the origin.
     pub http2_origin: bool,
+    /// Tell a TCP service whose connection it is; ours.
+    pub proxy_protocol: ProxyProtocol,
     /// Check of the visitor's token at the connector.
     pub access: Option<Access>,
 }
@@ -73,6 +75,7 @@ pub struct OriginRequestPatch {
     /// The empty list counts as not given, as in cloudflared.
     pub ip_rules: Option<Vec<IpRule>>,
     pub http2_origin: Option<bool>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub access: Option<Access>,
 }
 
@@ -84,6 +87,18 @@ pub enum ProxyType {
     Plain,
     /// SOCKS5.
     Socks,
+}
+
+/// How a TCP service is told whose connection it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Not at all.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 /// One line of the SOCKS proxy's rules.
@@ -143,6 +158,7 @@ impl Default for OriginRequest {
             proxy_type: ProxyType::Plain,
             ip_rules: Vec::new(),
             http2_origin: false,
+            proxy_protocol: ProxyProtocol::Off,
             access: None,
         }
     }
@@ -172,6 +188,7 @@ impl OriginRequestPatch {
             proxy_type: self.proxy_type.unwrap_or(base.proxy_type),
             ip_rules: given_rules.unwrap_or(&base.ip_rules).clone(),
             http2_origin: self.http2_origin.unwrap_or(base.http2_origin),
+            proxy_protocol: self.proxy_protocol.unwrap_or(base.proxy_protocol),
             access: self.access.as_ref().or(base.access.as_ref()).cloned(),
         }
     }
@@ -217,6 +234,16 @@ impl FromStr for IpPrefix {
 impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl fmt::Display for ProxyProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        })
     }
 }
 
