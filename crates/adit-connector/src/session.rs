@@ -303,6 +303,8 @@ impl Session {
     /// Resolves when the drain has begun and its last stream is done, or its grace period is over.
     async fn leave(&self, control: &Control, load: &Load) {
         self.drain.draining().await;
+        // From now on this connector is not ready, whatever it still finishes.
+        self.shared.connector.status.disconnected(self.index);
         let grace = self.shared.settings.grace;
         let polite = async {
             if let Err(error) = control.unregister(grace).await {

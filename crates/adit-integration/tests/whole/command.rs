@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use adit_testkit::home::APP;
-use adit_testkit::{Edge, Program, Visitor, program};
+use adit_testkit::{Edge, Origin, Program, Visitor, program};
 use serde_json::Value;
 
 /// An edge with the tunnel `home`, and the flags that lead to it.
@@ -172,4 +172,34 @@ fn rules_are_checked_and_asked() {
     );
     assert!(ingress(&["rule", "https://b.example/x"]).stdout.contains("Matched rule #1\n"));
     assert_eq!(ingress(&["validate", "--json", r#"{"ingress":[{"service":"x"}]}"#]).code, Some(2));
+}
+
+#[tokio::test]
+async fn a_connector_that_drains_is_not_ready() {
+    let (edge, flags) = edge();
+    let origin = Origin::start();
+    let mut command = Command::new(program::adit());
+    let (credentials, url) =
+        (edge.file("home.json").display().to_string(), format!("http://{}", origin.address));
+    command
+        .args(["connect", "--log-format", "json", "--url", &url, "--credentials-file", &credentials])
+        .args(&flags);
+    let mut connector = Program::start(&mut command);
+    drop(connector.says_times("Registered tunnel connection", 4));
+    let metrics = metrics_of(&connector);
+    assert_eq!(metrics.get("localhost", "/ready").await.status, 200);
+    let visitor = edge.visitor();
+    let asking = tokio::spawn(async move { visitor.get(APP, "/held").await });
+    origin.has_held(1).await;
+    connector.signal("TERM");
+    drop(connector.says("draining"));
+    let waiting = async {
+        while metrics.get("localhost", "/ready").await.status != 503 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(program::PATIENCE, waiting).await.unwrap();
+    origin.release();
+    assert_eq!(asking.await.unwrap().text(), "released");
+    assert_eq!(connector.ends(), Some(0));
 }
