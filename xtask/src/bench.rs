@@ -48,6 +48,7 @@ pub(crate) struct Options {
 pub(crate) struct Round {
     pub(crate) many: Measured<Requests>,
     pub(crate) few: Measured<Requests>,
+    pub(crate) uploads: Measured<Requests>,
     pub(crate) medium: Measured<Bulk>,
     pub(crate) large: Measured<Bulk>,
     /// PSS by process before any load, and right after the requests.
@@ -122,9 +123,10 @@ fn measure(stage: &parts::Stage, kind: Kind, seconds: u32) -> Result<Round> {
     let many = chain.watch(|| load::requests(&chain.url("1k"), 64, seconds))?;
     let loaded = chain.memory();
     let few = chain.watch(|| load::requests(&chain.url("1k"), 4, seconds))?;
+    let uploads = chain.watch(|| load::uploads(&chain.url("upload"), &stage.upload_script(), 16, seconds))?;
     let medium = chain.watch(|| load::megabytes(&chain.url("1m"), 8, seconds))?;
     let large = chain.watch(|| load::download(&chain.url("100m"), 5))?;
-    Ok(Round { many, few, medium, large, idle, loaded })
+    Ok(Round { many, few, uploads, medium, large, idle, loaded })
 }
 
 /// Memory of our two ends over many requests.

@@ -250,15 +250,15 @@ impl Session {
     /// Serves streams until the connection ends or is drained.
     async fn serve(&self, mut link: Link, edge: SocketAddr) -> Ended {
         let (details, protocol) = (link.details().clone(), link.protocol());
-        tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
-        let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
-        link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
         let _registered = Registered::new(
             &self.shared.connector,
             self.index,
             &details.location,
             LinkStatus { protocol, edge },
         );
+        tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
+        let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
+        link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
         // An edge that holds our configuration knows it.
         let telling = (!details.remotely_managed).then(|| {
             tokio::task::spawn_local(tell(
@@ -303,8 +303,6 @@ impl Session {
     /// Resolves when the drain has begun and its last stream is done, or its grace period is over.
     async fn leave(&self, control: &Control, load: &Load) {
         self.drain.draining().await;
-        // From now on this connector is not ready, whatever it still finishes.
-        self.shared.connector.status.disconnected(self.index);
         let grace = self.shared.settings.grace;
         let polite = async {
             if let Err(error) = control.unregister(grace).await {

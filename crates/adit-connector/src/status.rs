@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_tunnel::Protocol;
@@ -14,6 +14,7 @@ pub struct Status {
     /// Version of the rules that an edge pushed; −1 for rules of one's own.
     version: AtomicI32,
     fault: Mutex<Option<String>>,
+    draining: AtomicBool,
 }
 
 /// One registered connection.
@@ -27,7 +28,12 @@ pub struct LinkStatus {
 
 impl Default for Status {
     fn default() -> Self {
-        Self { links: Mutex::default(), version: AtomicI32::new(-1), fault: Mutex::default() }
+        Self {
+            links: Mutex::default(),
+            version: AtomicI32::new(-1),
+            fault: Mutex::default(),
+            draining: AtomicBool::new(false),
+        }
     }
 }
 
@@ -38,10 +44,15 @@ impl Status {
         self.lock().clone()
     }
 
-    /// How many connections are registered.
+    /// How many connections serve: the registered ones, and none once the drain has begun, whatever still finishes.
     #[must_use]
     pub fn ready(&self) -> usize {
-        self.lock().len()
+        if self.draining.load(Ordering::Relaxed) { 0 } else { self.lock().len() }
+    }
+
+    /// Notes that the drain has begun.
+    pub fn start_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Version of the rules that an edge pushed; −1 for rules of one's own.

@@ -77,6 +77,12 @@ pub const BODY_READ: usize = 64 * 1024;
 /// Bytes of a head before it is refused.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of an upload that are read and thrown away after an early answer, as Go's server does.
+pub const DISCARD_MAX: usize = 256 * 1024;
+
+/// How long an upload may go on after its answer.
+pub const DISCARD_TIME: Duration = Duration::from_secs(5);
+
 /// How long an answered stream may wait for the peer's end of it, so that it need not be told to stop.
 pub const FIN_WAIT: Duration = Duration::from_secs(5);
 

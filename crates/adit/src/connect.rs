@@ -105,6 +105,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs) -> Result<Running, Failure> {
 impl Running {
     /// Unregisters, finishes running streams within the grace period, and ends as soon as that is done.
     pub async fn stop(self) {
+        self.connector.status.start_drain();
         let Self { drain, workers, grace, .. } = self;
         drain.start();
         let joined = tokio::task::spawn_blocking(move || workers.join());

@@ -73,6 +73,8 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let addresses = bound.addresses();
     let (drain, workers) = serve(&edge, bound, &tunnel_tls, &readiness)?;
     let admin = start_admin(file.listen.admin, &edge, &readiness)?;
+    // Who is told that the edge serves finds it ready.
+    readiness.wait();
     let watch = start_watch(config, file, &edge, authority)?;
     Ok(Running {
         edge,

@@ -1,5 +1,7 @@
 //! The load: wrk for many requests, curl for one long body.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -38,21 +40,27 @@ pub(crate) struct Bulk {
 
 /// Keeps `connections` busy with one small request after the other.
 pub(crate) fn requests(url: &str, connections: u32, seconds: u32) -> Result<Requests> {
-    let text = wrk(url, connections, seconds)?;
-    let count = number(&text, " requests in ").context("wrk's count")? as u64;
-    let per_second =
-        after(&text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
-    let percentile =
-        |name| after(&text, name).and_then(milliseconds).with_context(|| format!("wrk's {name}"));
-    let bad_answers = after(&text, "Non-2xx or 3xx responses:").and_then(|word| word.parse::<u64>().ok());
-    let broken = text.contains("Socket errors").then(|| socket_errors(&text));
+    outcome(&wrk(url, connections, seconds, None)?)
+}
+
+/// Keeps `connections` busy with one upload after the other, as a script of wrk says.
+pub(crate) fn uploads(url: &str, script: &Path, connections: u32, seconds: u32) -> Result<Requests> {
+    outcome(&wrk(url, connections, seconds, Some(script))?)
+}
+
+fn outcome(text: &str) -> Result<Requests> {
+    let count = number(text, " requests in ").context("wrk's count")? as u64;
+    let per_second = after(text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
+    let percentile = |name| after(text, name).and_then(milliseconds).with_context(|| format!("wrk's {name}"));
+    let bad_answers = after(text, "Non-2xx or 3xx responses:").and_then(|word| word.parse::<u64>().ok());
+    let broken = text.contains("Socket errors").then(|| socket_errors(text));
     let failed = bad_answers.unwrap_or_default() + broken.unwrap_or_default();
     Ok(Requests { count, per_second, p50: percentile("50%")?, p99: percentile("99%")?, failed })
 }
 
 /// Keeps `connections` busy with one MiB after the other.
 pub(crate) fn megabytes(url: &str, connections: u32, seconds: u32) -> Result<Bulk> {
-    let text = wrk(url, connections, seconds)?;
+    let text = wrk(url, connections, seconds, None)?;
     ensure!(!text.contains("Non-2xx"), "bulk answers failed:\n{text}");
     let count = number(&text, " requests in ").context("wrk's count")?;
     let rate: f64 = after(&text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
@@ -83,11 +91,13 @@ pub(crate) fn download(url: &str, times: u32) -> Result<Bulk> {
     Ok(Bulk { bytes, speed: bytes / 1024.0 / 1024.0 / seconds })
 }
 
-fn wrk(url: &str, connections: u32, seconds: u32) -> Result<String> {
+fn wrk(url: &str, connections: u32, seconds: u32, script: Option<&Path>) -> Result<String> {
+    let script = script.iter().flat_map(|path| [OsStr::new("-s"), path.as_os_str()]);
     let headers = HEADERS.iter().flat_map(|header| ["-H", header]);
     let output = Command::new("wrk")
         .args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{seconds}s")])
         .args(headers)
+        .args(script)
         .arg(url)
         .output()
         .context("starting wrk; `cargo xtask bench --install` installs it")?;

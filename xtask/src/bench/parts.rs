@@ -25,6 +25,9 @@ const ORIGIN_HEADERS: [(&str, &str); 6] = [
 ];
 /// Sizes of the origin's files.
 const FILES: [(&str, usize); 3] = [("1k", 1024), ("1m", 1 << 20), ("100m", 100 << 20)];
+/// Bytes of an upload.
+const UPLOAD: usize = 64 * 1024;
+const UPLOAD_SCRIPT: &str = "upload.lua";
 /// A loopback address for each of cloudflared's four connections: it makes one per edge address.
 const EDGES: [&str; 4] = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
 
@@ -79,7 +82,12 @@ impl Stage {
         let port = free_port()?;
         let headers: String =
             ORIGIN_HEADERS.iter().map(|(name, value)| format!("add_header {name} '{value}'; ")).collect();
-        let server = format!("server {{ listen 127.0.0.1:{port}; root {}; {headers} }}", www.display());
+        let server = format!(
+            "server {{ listen 127.0.0.1:{port}; root {}; {headers} location = /upload {{ client_max_body_size 1m; return 204; }} }}",
+            www.display()
+        );
+        let script = format!("wrk.method = 'POST'\nwrk.body = string.rep('x', {UPLOAD})\n");
+        fs::write(folder.path().join(UPLOAD_SCRIPT), script)?;
         let origin = nginx(folder.path(), "origin", 1, &server)?;
         Ok(Self {
             folder,
@@ -88,6 +96,11 @@ impl Stage {
             origin: port,
             _origin: origin,
         })
+    }
+
+    /// wrk's script for uploads.
+    pub(crate) fn upload_script(&self) -> PathBuf {
+        self.folder.path().join(UPLOAD_SCRIPT)
     }
 
     /// nginx in front of the origin.

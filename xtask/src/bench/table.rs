@@ -20,6 +20,7 @@ pub(crate) fn render(rounds: &Rounds, options: &Options) -> String {
     );
     requests(&mut text, rounds, "1 KiB, 64 connections", |round| &round.many);
     requests(&mut text, rounds, "1 KiB, 4 connections", |round| &round.few);
+    requests(&mut text, rounds, "64 KiB POST, 16 connections", |round| &round.uploads);
     bulk(&mut text, rounds, "1 MiB, 8 connections", |round| &round.medium);
     bulk(&mut text, rounds, "100 MiB, one after the other", |round| &round.large);
     memory(&mut text, rounds);

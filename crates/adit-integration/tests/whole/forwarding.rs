@@ -123,6 +123,26 @@ async fn an_origin_that_takes_no_chunks_is_told_the_length() {
     }
 }
 
+/// An origin may answer without reading an upload: the answer arrives, and the visitor's connection stays good.
+#[tokio::test]
+async fn an_early_answer_costs_no_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    for way in Way::ours() {
+        let home = Home::published(way).await;
+        let mut stream = home.visitor().raw(APP).await.unwrap();
+        for _ in 0..3 {
+            let head = format!("POST /status/403 HTTP/1.1\r\nHost: {APP}\r\nContent-Length: 65536\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{way:?}: closed");
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 403 "), "{way:?}: {}", String::from_utf8_lossy(&answer));
+            stream.write_all(&[b'u'; 65536]).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn large_answers_arrive_whole() {
     for way in Way::all() {

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::InFlight;
 use super::pump::UploadSink;
 use crate::framing::{Piece, QuicBody, header_map};
-use crate::limits::FIN_WAIT;
+use crate::limits::{DISCARD_TIME, FIN_WAIT};
 use crate::{SendError, StreamError};
 
 /// The body of a response, read from the tunnel as the visitor takes it. Dropping it cancels the request.
@@ -43,7 +43,6 @@ enum Source {
 pub(super) enum Upload {
     Done,
     /// Goes on in a task of its own, so that a visitor who reads nothing before the upload ends is not stuck.
-    #[expect(dead_code, reason = "held for its drop")]
     Running(AbortOnDrop),
     /// A WebSocket: the sending half waits for the visitor's bytes.
     Kept(UploadSink),
@@ -51,17 +50,41 @@ pub(super) enum Upload {
 
 impl Upload {
     pub(super) fn spawn(pump: Pin<Box<impl Future<Output = Result<(), SendError>> + 'static>>) -> Self {
-        Self::Running(AbortOnDrop(tokio::task::spawn_local(pump)))
+        Self::Running(AbortOnDrop(Some(tokio::task::spawn_local(pump))))
     }
 }
 
 /// A task that ends with its handle.
 #[derive(Debug)]
-pub(super) struct AbortOnDrop(JoinHandle<Result<(), SendError>>);
+pub(super) struct AbortOnDrop(Option<JoinHandle<Result<(), SendError>>>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl AbortOnDrop {
+    /// Lets the upload go on for a moment: its answer is complete.
+    fn outlive(mut self) {
+        let Some(mut task) = self.0.take() else { return };
+        drop(tokio::task::spawn_local(async move {
+            if tokio::time::timeout(DISCARD_TIME, &mut task).await.is_err() {
+                task.abort();
+            }
+        }));
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let (true, Upload::Running(task)) =
+            (self.is_end_stream(), std::mem::replace(&mut self.upload, Upload::Done))
+        {
+            task.outlive();
+        }
     }
 }
 

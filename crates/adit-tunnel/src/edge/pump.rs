@@ -8,6 +8,7 @@ use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 
 use crate::framing::{H2Writer, QuicWriter};
+use crate::limits::{DISCARD_MAX, DISCARD_TIME};
 use crate::{SendError, StreamError};
 
 /// Where a request body goes.
@@ -84,11 +85,27 @@ where
         let frame = frame.map_err(|_| SendError::Upload)?;
         ended = frame.is_trailers();
         if forward(&mut sink, frame).await.is_err() {
+            discard(&mut body).await;
             return Ok(());
         }
     }
     sink.finish(ended).await;
     Ok(())
+}
+
+/// Reads on for a moment: a visitor who still writes would not hear the answer, and lose his connection. Go's server reads
+/// as much.
+async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin)) {
+    let reading = async {
+        let mut left = DISCARD_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    // Who sends more, or slowly, loses the connection.
+    drop(tokio::time::timeout(DISCARD_TIME, reading).await);
 }
 
 async fn forward(sink: &mut UploadSink, frame: Frame<Bytes>) -> Result<(), StreamError> {
