@@ -33,6 +33,8 @@ use crate::serve::{Visitor, serve};
 use crate::worker::Worker;
 use crate::{Edge, join, tls};
 
+/// How often a port that is free on TCP and on UDP is looked for, where any will do.
+const PORT_ATTEMPTS: usize = 20;
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
 /// Connections that wait for their worker.
@@ -76,6 +78,23 @@ impl Addresses {
     /// # Errors
     /// [`BindError`] names the first address that is not to be had.
     pub fn bind(&self) -> Result<Bound, BindError> {
+        let all = self.https.iter().chain(&self.http).chain(&self.tunnel);
+        let attempts = if all.into_iter().any(|address| address.port() == 0) { PORT_ATTEMPTS } else { 1 };
+        // The free port that TCP got may be taken on UDP: then another one is.
+        let taken = |bound: &Result<Bound, BindError>| {
+            bound.as_ref().is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
+        };
+        let mut bound = self.bind_once();
+        for _ in 1..attempts {
+            if !taken(&bound) {
+                break;
+            }
+            bound = self.bind_once();
+        }
+        bound
+    }
+
+    fn bind_once(&self) -> Result<Bound, BindError> {
         let tcp = |what, addresses: &[SocketAddr]| -> Result<Vec<_>, BindError> {
             addresses
                 .iter()
