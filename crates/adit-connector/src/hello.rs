@@ -34,7 +34,7 @@ pub(crate) async fn answer(
 async fn text(answer: &mut Answer, status: u16, kind: &str, body: String) -> Result<(), Problem> {
     let length = body.len().to_string();
     let fields = [("Content-Type", kind), ("Content-Length", &length), ("Cache-Control", "no-store")];
-    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let fields = Fields::from_texts(&fields);
     answer.begin(status)?.head(status, &fields, body.into(), true).await?;
     Ok(())
 }
@@ -56,7 +56,7 @@ async fn echo(request: &StreamRequest, mut body: RequestBody, answer: &mut Answe
 /// Counts for ever, until nobody listens.
 async fn events(request: &StreamRequest, answer: &mut Answer) -> Result<(), Problem> {
     let fields = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")];
-    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let fields = Fields::from_texts(&fields);
     let pause = std::str::from_utf8(&request.target).ok().and_then(asked_pause).unwrap_or(EVENT_PAUSE);
     let mut reply = answer.begin(200)?.head(200, &fields, Bytes::new(), false).await?;
     for number in 0_u64.. {

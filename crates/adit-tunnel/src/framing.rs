@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use adit_wire::fields::Fields;
-use adit_wire::frame::{FrameDecoder, Item};
+use adit_wire::frame::{self, FrameDecoder, Item};
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -137,8 +137,7 @@ impl AsyncRead for H2Reader {
                 Some(data) => self.pending = data.map_err(io::Error::other)?,
             }
         }
-        let take = self.pending.len().min(out.remaining());
-        out.put_slice(&self.pending.split_to(take));
+        pour(&mut self.pending, out);
         Poll::Ready(Ok(()))
     }
 }
@@ -210,6 +209,95 @@ impl AsyncWrite for H2Writer {
         self.finish();
         Poll::Ready(Ok(()))
     }
+}
+
+/// The sending half of a body, whatever carries it.
+#[derive(Debug)]
+pub(crate) enum BodyWriter {
+    /// Raw bytes on QUIC, or framed ones when both ends can carry trailers.
+    Quic { send: QuicWriter, framed: bool },
+    /// DATA and HEADERS frames.
+    H2(H2Writer),
+}
+
+impl BodyWriter {
+    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
+        match self {
+            Self::Quic { send, framed } => {
+                if *framed {
+                    send.write(&frame::encode_data_header(data.len())).await?;
+                }
+                send.chunk(data).await
+            }
+            Self::H2(send) => send.data(data).await,
+        }
+    }
+
+    /// Ends the body with a trailer section, where the peer can take one: cloudflared's QUIC has none.
+    pub(crate) async fn trailers(&mut self, fields: &Fields) -> Result<(), StreamError> {
+        match self {
+            Self::Quic { send, framed } => {
+                if *framed {
+                    let mut out = BytesMut::new();
+                    frame::encode_trailers(&mut out, fields.iter());
+                    send.write(&out).await?;
+                }
+                send.finish();
+                Ok(())
+            }
+            Self::H2(send) => send.trailers(header_map(fields)?),
+        }
+    }
+
+    /// Ends the body well, unless it has ended. A framed one says itself that it is complete.
+    pub(crate) async fn finish(&mut self) -> Result<(), StreamError> {
+        match self {
+            Self::Quic { send, .. } if send.ended => Ok(()),
+            Self::Quic { .. } => self.trailers(&Fields::default()).await,
+            Self::H2(send) => {
+                send.finish();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// As a byte stream: of an upgrade, which is never framed.
+impl AsyncWrite for BodyWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Quic { send, .. } => send.poll_write(cx, data),
+            Self::H2(send) => Pin::new(send).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Quic { send, .. } => send.finish(),
+            Self::H2(send) => send.finish(),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Pairs of a header map, as the wire wants them.
+pub(crate) fn pairs(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+}
+
+/// A header map as the fields of the wire.
+pub(crate) fn fields_of(map: &HeaderMap) -> Fields {
+    Fields::from_pairs(pairs(map))
+}
+
+/// Moves what is pending to a reader, as far as there is room.
+pub(crate) fn pour(pending: &mut Bytes, out: &mut ReadBuf<'_>) {
+    let take = pending.len().min(out.remaining());
+    out.put_slice(&pending.split_to(take));
 }
 
 /// Reads up to `room` bytes of a QUIC stream; `None` is its end.

@@ -47,6 +47,12 @@ impl Fields {
         Ok(())
     }
 
+    /// The same from texts.
+    #[must_use]
+    pub fn from_texts(pairs: &[(&str, &str)]) -> Self {
+        Self::from_pairs(pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+    }
+
     /// Copies names and values into one buffer. For rare paths and tests.
     pub fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut buffer = BytesMut::new();

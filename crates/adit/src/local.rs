@@ -1,7 +1,9 @@
 //! The thread of local endpoints: metrics and health never wait for the data path, nor it for them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
+use std::time::Duration;
 
 use adit_http::local::{Answer, serve};
 use http::Method;
@@ -10,6 +12,24 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::failure::Failure;
+
+/// Patience with a local server.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of an answer.
+const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+
+/// Asks a local server of a running process: status and body. `None` when nobody answers.
+pub(crate) fn ask(address: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect_timeout(&address, ASK_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(answer.get(..end)?).ok()?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, answer.split_off(end + 4)))
+}
 
 /// A running local server; it ends with this.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! `adit tunnel create|list|info|token|rotate|delete`: the tunnels of an edge, from its files.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,9 +13,7 @@ use adit_wire::credentials::Credentials;
 use adit_wire::token;
 
 use crate::failure::Failure;
-
-/// Patience with a running edge's local endpoint.
-const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::local;
 
 /// Opens the tunnels of an edge's file.
 ///
@@ -205,11 +202,6 @@ fn state(config: &Path) -> Result<(serde_json::Value, bool), Failure> {
 
 /// Asks a running edge. `None` when none answers.
 fn ask(admin: SocketAddr) -> Option<serde_json::Value> {
-    let mut stream = TcpStream::connect_timeout(&admin, ASK_TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
-    stream.write_all(b"GET /tunnels HTTP/1.0\r\nHost: admin\r\n\r\n").ok()?;
-    let mut answer = Vec::new();
-    stream.take(16 * 1024 * 1024).read_to_end(&mut answer).ok()?;
-    let body = answer.windows(4).position(|at| at == b"\r\n\r\n")? + 4;
-    serde_json::from_slice(answer.get(body..)?).ok()
+    let (_, body) = local::ask(admin, "/tunnels")?;
+    serde_json::from_slice(&body).ok()
 }

@@ -61,6 +61,12 @@ pub(super) async fn resolve(origin: &Origin, host: &str, port: u16) -> Result<Ve
     }
 }
 
+/// Those of the addresses that the rule's `ipRules` allow.
+pub(super) fn allowed(origin: &Origin, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let allowed = |address: &SocketAddr| origin.settings.allows(address.ip(), address.port());
+    addresses.into_iter().filter(allowed).collect()
+}
+
 /// Connects to one of these addresses of what is `shown`.
 ///
 /// # Errors

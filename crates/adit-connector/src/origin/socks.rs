@@ -1,13 +1,11 @@
 //! A SOCKS5 server inside a WebSocket (`socks-proxy`): it goes only where the rule's `ipRules` allow.
 
-use std::net::SocketAddr;
-
 use adit_wire::socks5::{self, Reply, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::connect::{connect_any, resolve};
+use super::connect::{allowed, connect_any, resolve};
 use super::tcp::Visitor;
 use super::{Origin, OriginError};
 
@@ -88,8 +86,7 @@ async fn open(origin: &Origin, target: &Target) -> Result<TcpStream, Reply> {
             (format!("{name}:{port}"), addresses)
         }
     };
-    let allowed = |address: &SocketAddr| origin.settings.allows(address.ip(), address.port());
-    let addresses: Vec<SocketAddr> = addresses.into_iter().filter(allowed).collect();
+    let addresses = allowed(origin, addresses);
     if addresses.is_empty() {
         return Err(Reply::NotAllowed);
     }

@@ -1,7 +1,7 @@
 //! Bytes inside a WebSocket to a TCP service: `tcp://` and its relatives, `bastion`, `socks-proxy` (cloudflared:
 //! `ingress/origin_connection.go`). Either side's end ends both.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::connect::{connect_any, resolve};
+use super::connect::{allowed, connect_any, resolve};
 use super::{Origin, OriginError, proxy_protocol, socks};
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
@@ -79,9 +79,7 @@ async fn dial(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, Ori
     match &origin.service {
         _ if bastion => {
             let (host, port) = destination(request)?;
-            let addresses = resolve(origin, &host, port).await?;
-            let allowed = |address: &SocketAddr| origin.settings.allows(address.ip(), address.port());
-            let addresses: Vec<SocketAddr> = addresses.into_iter().filter(allowed).collect();
+            let addresses = allowed(origin, resolve(origin, &host, port).await?);
             if addresses.is_empty() {
                 return Err(OriginError::NotAllowed(format!("{host}:{port}")));
             }
@@ -115,7 +113,7 @@ async fn upgrade_required(answer: &mut Answer) -> Result<(), Problem> {
     let text = "This address is for TCP clients: adit access tcp, or cloudflared access tcp.\n";
     let length = text.len().to_string();
     let fields = [("Upgrade", "websocket"), ("Content-Type", "text/plain"), ("Content-Length", &length)];
-    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let fields = Fields::from_texts(&fields);
     answer.begin(426)?.head(426, &fields, Bytes::from_static(text.as_bytes()), true).await?;
     Ok(())
 }
@@ -125,7 +123,7 @@ async fn accept(request: &StreamRequest, body: RequestBody, answer: &mut Answer)
     let key = request.fields.get("sec-websocket-key").unwrap_or_default();
     let accept = accept_key(key);
     let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Accept", &accept)];
-    let fields = Fields::from_pairs(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    let fields = Fields::from_texts(&fields);
     let reply = answer.begin(101)?.head(101, &fields, Bytes::new(), false).await?;
     Ok(ByteStream::server(Duplex::new(body, reply)).await)
 }

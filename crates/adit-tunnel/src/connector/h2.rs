@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
 use super::reply::Reply;
-use super::request::{RequestBody, Source, StreamRequest, announced_length, fields_of};
+use super::request::{RequestBody, Source, StreamRequest, announced_length};
 use super::{ConfigurationHandler, Stream};
 use crate::coalesce::{Coalesced, Flusher, coalesced};
-use crate::framing::{H2Reader, H2Writer};
+use crate::framing::{H2Reader, H2Writer, fields_of};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE};
 use crate::{LinkClosed, StreamError};
 

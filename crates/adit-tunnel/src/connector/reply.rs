@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request::{Chunk, RequestBody};
 use crate::StreamError;
-use crate::framing::{H2Writer, QuicWriter, header_map};
+use crate::framing::{BodyWriter, H2Writer, QuicWriter, header_map, pour};
 use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
 
 /// Our own field on HTTP/2: why the origin could not be reached. cloudflared says nothing there.
@@ -152,7 +152,7 @@ async fn head_quic(
     if end {
         send.finish();
     }
-    Ok(ReplyBody(Body::Quic { send, framed, ended: end }))
+    Ok(ReplyBody(BodyWriter::Quic { send, framed }))
 }
 
 async fn head_h2(
@@ -172,7 +172,7 @@ async fn head_h2(
     if end {
         body.finish();
     }
-    Ok(ReplyBody(Body::H2(body)))
+    Ok(ReplyBody(BodyWriter::H2(body)))
 }
 
 /// The outer head: the length in plain, everything in the packed field (cloudflared: `connection/header.go`).
@@ -208,13 +208,7 @@ fn status_code(status: u16) -> Result<StatusCode, StreamError> {
 
 /// The body of the answer. Dropping it before its end resets the stream.
 #[derive(Debug)]
-pub struct ReplyBody(Body);
-
-#[derive(Debug)]
-enum Body {
-    Quic { send: QuicWriter, framed: bool, ended: bool },
-    H2(H2Writer),
-}
+pub struct ReplyBody(BodyWriter);
 
 impl ReplyBody {
     /// Sends bytes; waits while the edge takes none.
@@ -225,14 +219,7 @@ impl ReplyBody {
         if data.is_empty() {
             return Ok(());
         }
-        match &mut self.0 {
-            Body::Quic { send, framed: false, .. } => send.chunk(data).await,
-            Body::Quic { send, .. } => {
-                send.write(&frame::encode_data_header(data.len())).await?;
-                send.chunk(data).await
-            }
-            Body::H2(send) => send.data(data).await,
-        }
+        self.0.data(data).await
     }
 
     /// Ends the body with a trailer section, where the edge can take one.
@@ -240,45 +227,20 @@ impl ReplyBody {
     /// # Errors
     /// When the stream is gone, or a field cannot be sent.
     pub async fn trailers(mut self, fields: &Fields) -> Result<(), StreamError> {
-        match &mut self.0 {
-            Body::Quic { send, framed: true, .. } => {
-                let mut out = BytesMut::new();
-                frame::encode_trailers(&mut out, fields.iter());
-                send.write(&out).await?;
-                send.finish();
-                Ok(())
-            }
-            Body::Quic { send, .. } => {
-                send.finish();
-                Ok(())
-            }
-            Body::H2(send) => send.trailers(header_map(fields)?),
-        }
+        self.0.trailers(fields).await
     }
 
     /// Ends the body well.
     ///
     /// # Errors
     /// When the stream is gone.
-    pub async fn finish(self) -> Result<(), StreamError> {
-        match self.0 {
-            Body::Quic { ended: true, .. } => Ok(()),
-            // A framed body says itself that it is complete.
-            Body::Quic { framed: true, .. } => self.trailers(&Fields::default()).await,
-            Body::Quic { mut send, .. } => {
-                send.finish();
-                Ok(())
-            }
-            Body::H2(mut send) => {
-                send.finish();
-                Ok(())
-            }
-        }
+    pub async fn finish(mut self) -> Result<(), StreamError> {
+        self.0.finish().await
     }
 
     /// Breaks the body off: the edge aborts the visitor's response.
     pub fn abort(self) {
-        if let Body::H2(mut send) = self.0 {
+        if let BodyWriter::H2(mut send) = self.0 {
             send.abort();
         }
     }
@@ -286,8 +248,8 @@ impl ReplyBody {
     /// Resolves when the edge no longer wants the answer.
     pub async fn cancelled(&mut self) {
         match &mut self.0 {
-            Body::Quic { send, .. } => send.stopped().await,
-            Body::H2(send) => send.stopped().await,
+            BodyWriter::Quic { send, .. } => send.stopped().await,
+            BodyWriter::H2(send) => send.stopped().await,
         }
     }
 }
@@ -296,7 +258,7 @@ impl ReplyBody {
 #[derive(Debug)]
 pub struct Duplex {
     read: RequestBody,
-    write: Body,
+    write: BodyWriter,
     pending: Bytes,
 }
 
@@ -321,29 +283,21 @@ impl AsyncRead for Duplex {
                 None => return Poll::Ready(Ok(())),
             }
         }
-        let take = self.pending.len().min(out.remaining());
-        out.put_slice(&self.pending.split_to(take));
+        pour(&mut self.pending, out);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Duplex {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.write {
-            Body::Quic { send, .. } => send.poll_write(cx, data),
-            Body::H2(send) => Pin::new(send).poll_write(cx, data),
-        }
+        Pin::new(&mut self.write).poll_write(cx, data)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.write).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.write {
-            Body::Quic { send, .. } => send.finish(),
-            Body::H2(send) => send.finish(),
-        }
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.write).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@ use adit_wire::fields::Fields;
 use bytes::Bytes;
 
 use crate::StreamError;
-use crate::framing::{Piece, QuicBody, poll_data_h2};
+use crate::framing::{Piece, QuicBody, fields_of, poll_data_h2};
 
 /// What the edge asks for.
 #[derive(Debug)]
@@ -128,9 +128,4 @@ fn poll_h2(recv: &mut h2::RecvStream, cx: &mut Context<'_>) -> Poll<Option<Resul
         Ok(None) => None,
         Err(error) => Some(Err(error.into())),
     })
-}
-
-/// A header map as the fields of the wire.
-pub(super) fn fields_of(map: &http::HeaderMap) -> Fields {
-    Fields::from_pairs(map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
 }

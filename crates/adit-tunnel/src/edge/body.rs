@@ -16,8 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::InFlight;
-use super::pump::UploadSink;
-use crate::framing::{Piece, QuicBody, header_map};
+use crate::framing::{BodyWriter, Piece, QuicBody, header_map, pour};
 use crate::limits::{DISCARD_TIME, FIN_WAIT};
 use crate::{SendError, StreamError};
 
@@ -45,7 +44,7 @@ pub(super) enum Upload {
     /// Goes on in a task of its own, so that a visitor who reads nothing before the upload ends is not stuck.
     Running(AbortOnDrop),
     /// A WebSocket: the sending half waits for the visitor's bytes.
-    Kept(UploadSink),
+    Kept(BodyWriter),
 }
 
 impl Upload {
@@ -283,7 +282,7 @@ fn is_trailers_only(headers: &HeaderMap) -> bool {
 #[derive(Debug)]
 pub struct Duplex {
     read: ResponseBody,
-    sink: UploadSink,
+    sink: BodyWriter,
     pending: Bytes,
 }
 
@@ -300,31 +299,21 @@ impl AsyncRead for Duplex {
                 Some(Ok(frame)) => self.pending = frame.into_data().unwrap_or_default(),
             }
         }
-        let take = self.pending.len().min(out.remaining());
-        out.put_slice(&self.pending.split_to(take));
+        pour(&mut self.pending, out);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Duplex {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.sink {
-            UploadSink::Quic { send, .. } => send.poll_write(cx, data),
-            UploadSink::H2(send) => Pin::new(send).poll_write(cx, data),
-        }
+        Pin::new(&mut self.sink).poll_write(cx, data)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.sink).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.sink {
-            UploadSink::Quic { send, .. } => {
-                send.finish();
-                Poll::Ready(Ok(()))
-            }
-            UploadSink::H2(send) => Pin::new(send).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.sink).poll_shutdown(cx)
     }
 }

@@ -17,12 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::body::{ResponseBody, Upload, append, final_status, length};
-use super::pump::{UploadSink, pump};
+use super::pump::pump;
 use super::{Connection, InFlight, RequestHead, Transport};
 use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
-use crate::framing::{H2Reader, H2Writer};
+use crate::framing::{BodyWriter, H2Reader, H2Writer};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE, SUSPECT_AFTER};
 use crate::{LinkClosed, SendError};
 
@@ -188,7 +188,7 @@ impl Sender {
         };
         let ends = body.is_none() && head.kind != StreamKind::WebSocket;
         let (response, stream) = send.send_request(request, ends).map_err(|_| SendError::NotSent)?;
-        let sink = UploadSink::H2(H2Writer::new(stream, ends));
+        let sink = BodyWriter::H2(H2Writer::new(stream, ends));
         let (response, upload) = match body.take() {
             Some(body) => with_body(body, sink, response, &guard).await?,
             None if ends => (answer(response, &guard).await?, Upload::Done),
@@ -218,7 +218,7 @@ fn request(head: &RequestHead<'_>) -> Result<Request<()>, SendError> {
 
 async fn with_body<B>(
     body: B,
-    sink: UploadSink,
+    sink: BodyWriter,
     response: ResponseFuture,
     guard: &InFlight,
 ) -> Result<(Response<h2::RecvStream>, Upload), SendError>

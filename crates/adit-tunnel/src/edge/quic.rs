@@ -10,10 +10,10 @@ use quinn::{RecvStream, SendStream};
 use tokio::io::AsyncReadExt as _;
 
 use super::body::{ResponseBody, Upload};
-use super::pump::{UploadSink, pairs, pump};
+use super::pump::pump;
 use super::{InFlight, RequestHead};
 use crate::SendError;
-use crate::framing::QuicWriter;
+use crate::framing::{BodyWriter, QuicWriter, pairs};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
 
 /// Sends the head, pumps the body and waits for the head of the answer.
@@ -33,7 +33,7 @@ where
     send.chunk(encoded).await.map_err(|_| SendError::NotSent)?;
     let (answer, rest, upload) = match body.take() {
         Some(body) => {
-            let sink = UploadSink::Quic { send, framed };
+            let sink = BodyWriter::Quic { send, framed };
             with_body(body, sink, &mut recv, &guard).await?
         }
         None => {
@@ -85,7 +85,7 @@ fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
 /// No body: the stream ends here, unless a WebSocket goes on.
 fn without_body(kind: StreamKind, mut send: QuicWriter) -> Upload {
     if kind == StreamKind::WebSocket {
-        return Upload::Kept(UploadSink::Quic { send, framed: false });
+        return Upload::Kept(BodyWriter::Quic { send, framed: false });
     }
     send.finish();
     Upload::Done
@@ -93,7 +93,7 @@ fn without_body(kind: StreamKind, mut send: QuicWriter) -> Upload {
 
 async fn with_body<B>(
     body: B,
-    sink: UploadSink,
+    sink: BodyWriter,
     recv: &mut RecvStream,
     guard: &InFlight,
 ) -> Result<(ConnectResponse, Bytes, Upload), SendError>

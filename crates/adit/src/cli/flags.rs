@@ -37,8 +37,8 @@ const fn list(name: &'static str, env: &'static str, help: &'static str) -> Know
     Known { name, env, kind: Kind::List, help }
 }
 
-/// Flags with an effect.
-const FLAGS: [Known; 45] = [
+/// All of them. Those without a help have no effect: cloudflared has them, or once had, and command lines name them.
+const FLAGS: [Known; 95] = [
     list("edge", "TUNNEL_EDGE", "An edge to connect to, as HOST or HOST:PORT; several may be named"),
     value(
         "cacert",
@@ -73,7 +73,7 @@ const FLAGS: [Known; 45] = [
     value("edge-ip-version", "TUNNEL_EDGE_IP_VERSION", "IP version to reach the edge with: auto, 4 or 6"),
     value("edge-bind-address", "TUNNEL_EDGE_BIND_ADDRESS", "Local address to reach the edge from"),
     switch("post-quantum", "TUNNEL_POST_QUANTUM", "Connect with post-quantum key exchange only"),
-    list("tag", "TUNNEL_TAG", "Kept for cloudflared's sake"),
+    list("tag", "TUNNEL_TAG", ""),
     value("logfile", "TUNNEL_LOGFILE", "File of the log, beside standard error"),
     value("pidfile", "TUNNEL_PIDFILE", "File for the process id, written once a connection is registered"),
     value("output", "TUNNEL_LOG_OUTPUT", "How log lines look: default or json"),
@@ -100,18 +100,14 @@ const FLAGS: [Known; 45] = [
     switch("no-tls-verify", "NO_TLS_VERIFY", "Accept any certificate of it"),
     switch("no-chunked-encoding", "TUNNEL_NO_CHUNKED_ENCODING", "Send it no chunked bodies"),
     switch("http2-origin", "TUNNEL_ORIGIN_ENABLE_HTTP2", "Speak HTTP/2 to it"),
-    value("proxy-address", "TUNNEL_PROXY_ADDRESS", "Kept for cloudflared's sake"),
-    value("proxy-port", "TUNNEL_PROXY_PORT", "Kept for cloudflared's sake"),
-    list("features", "", "Kept for cloudflared's sake"),
-    value("label", "", "Kept for cloudflared's sake"),
-    value("region", "TUNNEL_REGION", "Kept for cloudflared's sake: the edge is named by --edge"),
-    value("origincert", "TUNNEL_ORIGIN_CERT", "Kept for cloudflared's sake: there is no account"),
+    value("proxy-address", "TUNNEL_PROXY_ADDRESS", ""),
+    value("proxy-port", "TUNNEL_PROXY_PORT", ""),
+    list("features", "", ""),
+    value("label", "", ""),
+    value("region", "TUNNEL_REGION", ""),
+    value("origincert", "TUNNEL_ORIGIN_CERT", ""),
     value("log-directory", "TUNNEL_LOGDIRECTORY", "Folder for the log, which is cloudflared.log there"),
-    value("max-active-flows", "TUNNEL_MAX_ACTIVE_FLOWS", "Kept for cloudflared's sake"),
-];
-
-/// Flags that cloudflared has, or once had, and that mean nothing here. They are taken without a word in the help.
-const IGNORED: [Known; 50] = [
+    value("max-active-flows", "TUNNEL_MAX_ACTIVE_FLOWS", ""),
     switch("no-autoupdate", "", ""),
     value("autoupdate-freq", "", ""),
     switch("no-prechecks", "", ""),
@@ -174,26 +170,16 @@ fn aliases(name: &str) -> &'static [&'static str] {
     }
 }
 
-fn known() -> impl Iterator<Item = (&'static Known, bool)> {
-    FLAGS.iter().map(|flag| (flag, true)).chain(IGNORED.iter().map(|flag| (flag, false)))
-}
-
 /// Whether a word is a flag of ours without its dashes: cloudflared takes one dash too.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
     let name = name.split('=').next().unwrap_or_default();
-    known().any(|(flag, _)| flag.name == name || aliases(flag.name).contains(&name))
-}
-
-/// Whether a flag stands alone, without a value after it.
-#[must_use]
-pub fn is_switch(name: &str) -> bool {
-    known().any(|(flag, _)| flag.name == name && flag.kind == Kind::Switch)
+    FLAGS.iter().any(|flag| flag.name == name || aliases(flag.name).contains(&name))
 }
 
 impl Args for ConnectorFlags {
     fn augment_args(command: Command) -> Command {
-        known().fold(command, |command, (flag, shown)| command.arg(argument(flag, shown)))
+        FLAGS.iter().fold(command, |command, flag| command.arg(argument(flag)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -201,13 +187,12 @@ impl Args for ConnectorFlags {
     }
 }
 
-fn argument(flag: &Known, shown: bool) -> Arg {
-    let kept = flag.help.starts_with("Kept for");
+fn argument(flag: &'static Known) -> Arg {
     let mut argument = Arg::new(flag.name)
         .long(flag.name)
         .visible_aliases(aliases(flag.name).iter().copied())
         .help(flag.help)
-        .hide(!shown || kept)
+        .hide(flag.help.is_empty())
         // Subcommands have an answer format of that name.
         .global(flag.name != "output")
         .hide_env_values(true)
@@ -258,7 +243,7 @@ impl FromArgMatches for ConnectorFlags {
             let values = values.map(|value| spelled(flag.kind, value)).collect::<Vec<_>>();
             Flag { name: flag.name.to_owned(), values, list: flag.kind == Kind::List }
         };
-        let flags = known().map(|(flag, _)| flag).filter(|flag| given(flag)).map(flag);
+        let flags = FLAGS.iter().filter(|flag| given(flag)).map(flag);
         // An empty variable counts as none, as in cloudflared.
         Ok(Self(flags.filter(|flag| !flag.values.is_empty()).collect()))
     }

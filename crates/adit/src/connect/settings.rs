@@ -41,9 +41,11 @@ const SEARCH: [&str; 5] = [
 /// The file that is named, or the first that is found, or none; with the flags over it, and what it warns of.
 pub(super) fn configuration(args: &ConnectArgs) -> Result<Loaded, Failure> {
     let path = args.config.clone().or_else(find_configuration);
-    let (file, warnings) =
+    let (mut file, warnings) =
         ConnectorFile::load_with(path.as_deref(), &args.flags.0).map_err(Failure::input)?;
-    let mut file = path.as_deref().map_or_else(|| file.clone(), |path| beside(file.clone(), path));
+    if let Some(path) = &path {
+        file = beside(file, path);
+    }
     if args.tunnel.is_some() {
         file.tunnel.clone_from(&args.tunnel);
     }
