@@ -59,7 +59,7 @@ fn ready(connector: &Connector) -> Answer {
 }
 
 fn config(connector: &Connector, about: &About) -> Value {
-    json!({ "version": connector.status.version(), "config": (about.describe)(&connector.ingress.load()) })
+    json!({ "version": connector.status.version(), "config": (about.describe)(&connector.rules.load().ingress) })
 }
 
 fn tunnel(connector: &Connector, about: &About) -> Value {

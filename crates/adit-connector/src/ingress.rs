@@ -4,38 +4,64 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adit_policy::ingress::Ingress;
+use adit_policy::ingress::Rule;
 use adit_tunnel::connector::StreamRequest;
 
 use crate::Connector;
+use crate::balance::{InForce, Member};
 use crate::origin::Origin;
 use crate::rescue::Problem;
 
-/// One worker's view of the rules: each with its pool of connections.
+/// One worker's view of the rules: each with its origins, and each of those with its pool of connections.
 pub(crate) struct Rules {
-    ingress: Arc<Ingress>,
-    origins: Vec<Rc<Origin>>,
+    in_force: Arc<InForce>,
+    origins: Vec<Vec<Rc<Origin>>>,
+}
+
+/// The rule of a request.
+pub(crate) struct Found<'r> {
+    /// Its position.
+    pub(crate) index: usize,
+    pub(crate) rule: &'r Rule,
+    origins: &'r [Rc<Origin>],
+    in_force: &'r InForce,
+}
+
+impl Found<'_> {
+    /// The origins in the order in which they are asked; those of several with what all workers know of them.
+    pub(crate) fn candidates(&self, visitor: &[u8]) -> Vec<(Rc<Origin>, Option<Arc<Member>>)> {
+        let Some(spread) = self.in_force.spread(self.index) else {
+            return self.origins.iter().map(|origin| (origin.clone(), None)).collect();
+        };
+        let candidate = |index: usize| {
+            let origin = self.origins.get(index).cloned()?;
+            Some((origin, Some(spread.members.get(index)?.clone())))
+        };
+        spread.order(self.rule, visitor).into_iter().filter_map(candidate).collect()
+    }
 }
 
 impl Rules {
-    fn new(ingress: Arc<Ingress>) -> Self {
-        let origins =
-            ingress.rules.iter().map(|rule| Rc::new(Origin::new(&rule.service, &rule.origin))).collect();
-        Self { ingress, origins }
+    fn new(in_force: Arc<InForce>) -> Self {
+        let origins = |rule: &Rule| {
+            rule.services().map(|service| Rc::new(Origin::new(service, &rule.origin))).collect()
+        };
+        let origins = in_force.ingress.rules.iter().map(origins).collect();
+        Self { in_force, origins }
     }
 
     /// The rule of a request, and what answers for it.
     ///
     /// # Errors
     /// [`Problem::Malformed`] for text that is none, [`Problem::NoRule`] when nothing matches.
-    pub(crate) fn find(&self, request: &StreamRequest) -> Result<(usize, Rc<Origin>), Problem> {
+    pub(crate) fn find(&self, request: &StreamRequest) -> Result<Found<'_>, Problem> {
         let text =
             |bytes| std::str::from_utf8(bytes).map_err(|_| Problem::Malformed("host or path is no text"));
         let (host, target) = (text(&request.host)?, text(&request.target)?);
         let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let (index, _) = self.ingress.find(without_port(host), path).ok_or(Problem::NoRule)?;
-        let origin = self.origins.get(index).cloned().ok_or(Problem::NoRule)?;
-        Ok((index, origin))
+        let (index, rule) = self.in_force.ingress.find(without_port(host), path).ok_or(Problem::NoRule)?;
+        let origins = self.origins.get(index).ok_or(Problem::NoRule)?;
+        Ok(Found { index, rule, origins, in_force: &self.in_force })
     }
 }
 
@@ -47,14 +73,14 @@ pub(crate) struct CurrentRules {
 
 impl CurrentRules {
     pub(crate) fn new(connector: &Arc<Connector>) -> Self {
-        let rules = Rc::new(Rules::new(connector.ingress.load_full()));
+        let rules = Rc::new(Rules::new(connector.rules.load_full()));
         Self { connector: connector.clone(), rules: RefCell::new(rules) }
     }
 
     /// The rules for a new stream.
     pub(crate) fn get(&self) -> Rc<Rules> {
-        let current = self.connector.ingress.load();
-        let known = Arc::ptr_eq(&self.rules.borrow().ingress, &current);
+        let current = self.connector.rules.load();
+        let known = Arc::ptr_eq(&self.rules.borrow().in_force, &current);
         if !known {
             *self.rules.borrow_mut() = Rc::new(Rules::new(current.clone()));
         }

@@ -1,7 +1,7 @@
 //! The private data plane: it dials edges, and answers the streams that they open from origins at home.
 //!
 //! The files stand in the order of a stream: [`session`] dials and registers, `serve` takes a stream through the
-//! stages, `ingress` finds the rule, `origin` asks the service, `rescue` turns errors into answers, `record` counts and
+//! stages, `ingress` finds the rule, `access` checks its token, `balance` chooses, `origin` asks the service, `rescue` turns errors into answers, `record` counts and
 //! logs. It opens no listening socket.
 
 pub mod session;
@@ -13,6 +13,14 @@ mod dialler;
 mod serve;
 
 mod ingress;
+
+mod access;
+
+pub mod balance;
+
+mod health;
+
+mod idle;
 
 mod origin;
 
@@ -31,8 +39,11 @@ use std::sync::Arc;
 use adit_policy::ingress::Ingress;
 use adit_telemetry::metrics::ConnectorMetrics;
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::access::Issuers;
+use crate::balance::InForce;
 use crate::status::Status;
 
 /// What all workers of a connector share.
@@ -41,11 +52,14 @@ pub struct Connector {
     /// Id of this process at the edge.
     pub id: Uuid,
     /// The rules in force; a stream keeps those that it started with.
-    pub ingress: ArcSwap<Ingress>,
+    pub rules: ArcSwap<InForce>,
     /// Counters.
     pub metrics: ConnectorMetrics,
     /// Connections, version, faults.
     pub status: Status,
+    issuers: Issuers,
+    /// Says that other rules are in force.
+    changed: watch::Sender<()>,
 }
 
 impl Connector {
@@ -54,9 +68,11 @@ impl Connector {
     pub fn new(ingress: Ingress, metrics: ConnectorMetrics) -> Arc<Self> {
         Arc::new(Self {
             id: Uuid::new_v4(),
-            ingress: ArcSwap::from_pointee(ingress),
+            rules: ArcSwap::from_pointee(InForce::new(ingress)),
             metrics,
             status: Status::default(),
+            issuers: Issuers::default(),
+            changed: watch::Sender::new(()),
         })
     }
 
@@ -69,7 +85,13 @@ impl Connector {
         self.status.changed(rules.as_ref().err().cloned());
         let rules = rules?;
         let count = rules.rules.len();
-        self.ingress.store(Arc::new(rules));
+        self.rules.store(Arc::new(InForce::after(rules, &self.rules.load())));
+        self.changed.send_replace(());
         Ok(count)
+    }
+
+    /// Hears of other rules.
+    fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }

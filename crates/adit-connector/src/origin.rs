@@ -1,10 +1,12 @@
 //! The way to an origin: a rule's pool of connections, and the three ways of asking.
 
 mod connect;
+mod fetch;
 mod head;
 mod http1;
 mod http2;
 mod io;
+mod proxy;
 mod proxy_protocol;
 mod socks;
 mod tcp;
@@ -24,6 +26,7 @@ use rustls::ClientConfig;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
+pub(crate) use fetch::{check, fetch};
 pub(crate) use tcp::tcp;
 pub(crate) use websocket::websocket;
 
@@ -73,6 +76,8 @@ pub(crate) enum OriginError {
     TooLong(usize),
     #[error("the request cannot be sent: {0}")]
     Request(&'static str),
+    #[error("nothing was said for {0:?} (`idleTimeout`)")]
+    Silent(Duration),
 }
 
 impl OriginError {
@@ -82,6 +87,7 @@ impl OriginError {
             Self::Connect(..) => "connect_failed",
             Self::NotAllowed(_) => "not_allowed",
             Self::ConnectTimeout(..) => "connect_timeout",
+            Self::Silent(_) => "idle_timeout",
             Self::Tls(..) | Self::Trust(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",
             Self::Malformed(_) | Self::Upgraded | Self::Http2(_) => "malformed_answer",
@@ -99,11 +105,6 @@ impl Origin {
             shared: RefCell::default(),
             tls: OnceCell::new(),
         }
-    }
-
-    /// Whether requests need a token that a connector cannot check yet. They are refused: never let through.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.settings.access.as_ref().is_some_and(|access| access.required)
     }
 
     pub(crate) fn service(&self) -> &Service {
@@ -146,7 +147,7 @@ impl Origin {
 pub(crate) async fn request(
     origin: &Rc<Origin>,
     request: &StreamRequest,
-    body: RequestBody,
+    body: &mut RequestBody,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
     if origin.settings.http2_origin {

@@ -52,6 +52,10 @@ impl Record {
     }
 
     pub(crate) fn failed(&mut self, problem: &Problem) {
+        if let Problem::Denied(denied) = problem {
+            let host = String::from_utf8_lossy(&self.host);
+            tracing::debug!(%host, ingressRule = self.rule, cause = %denied, "refused a request");
+        }
         if !problem.is_failure() {
             return;
         }

@@ -72,12 +72,12 @@ mod tests {
             b"good" => Ok(Ingress::default_503()),
             _ => Err("rule 1 is wrong".to_owned()),
         }));
-        let first = connector.ingress.load_full();
+        let first = connector.rules.load_full();
         let refused = remote.take(&connector, 1, b"bad");
         assert_eq!((refused.version, refused.error.as_deref()), (-1, Some("rule 1 is wrong")));
-        assert!(Arc::ptr_eq(&first, &connector.ingress.load_full()), "the last good one stays");
+        assert!(Arc::ptr_eq(&first, &connector.rules.load_full()), "the last good one stays");
         assert_eq!(remote.take(&connector, 3, b"good"), ConfigurationApplied { version: 3, error: None });
-        assert!(!Arc::ptr_eq(&first, &connector.ingress.load_full()));
+        assert!(!Arc::ptr_eq(&first, &connector.rules.load_full()));
         assert_eq!(remote.take(&connector, 2, b"bad"), ConfigurationApplied { version: 3, error: None });
     }
 }

@@ -6,6 +6,7 @@ use adit_tunnel::connector::Reply;
 use adit_wire::fields::Fields;
 use bytes::Bytes;
 
+use crate::access::Denied;
 use crate::origin::OriginError;
 
 /// What can go wrong with a stream.
@@ -15,8 +16,8 @@ pub(crate) enum Problem {
     #[error("no ingress rule matches")]
     NoRule,
     /// The rule wants a token.
-    #[error("the rule's `access` lets nobody through")]
-    Forbidden,
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The edge sent a request that makes no sense.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
@@ -45,7 +46,8 @@ impl Problem {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NoRule => "no_rule",
-            Self::Forbidden => "forbidden",
+            Self::Denied(Denied::NoKeys { .. }) => "no_keys",
+            Self::Denied(_) => "forbidden",
             Self::Malformed(_) => "malformed_request",
             Self::Unsupported(_) => "unsupported_service",
             Self::Origin(error) => error.code(),
@@ -55,7 +57,14 @@ impl Problem {
 
     /// Whether the origin or the operator has something to mend.
     pub(crate) fn is_failure(&self) -> bool {
-        !matches!(self, Self::Gone(_) | Self::Cancelled | Self::Forbidden)
+        let nobodys = matches!(self, Self::Gone(_) | Self::Cancelled);
+        !nobodys && self.code() != "forbidden"
+    }
+
+    /// Whether nothing of the request was sent: another origin may be asked.
+    pub(crate) fn is_before_request(&self) -> bool {
+        use OriginError::{Connect, ConnectTimeout, Tls};
+        matches!(self, Self::Origin(Connect(..) | ConnectTimeout(..) | Tls(..)))
     }
 }
 
@@ -64,7 +73,8 @@ pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
     match problem {
         // cloudflared: 503 and 403 with no body.
         Problem::NoRule => bare(503, reply).await,
-        Problem::Forbidden => bare(403, reply).await,
+        Problem::Denied(Denied::NoToken(_) | Denied::BadToken(_)) => bare(403, reply).await,
+        Problem::Origin(OriginError::Silent(_)) => bare(504, reply).await,
         Problem::Gone(_) | Problem::Cancelled => 499,
         _ => {
             let intro = "Unable to reach the origin service";

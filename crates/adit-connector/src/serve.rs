@@ -1,6 +1,6 @@
 //! One stream from head to end. The only file that knows the order of the stages:
 //!
-//! ingress → origin, with rescue and record around the whole.
+//! ingress → access → origin, with rescue and record around the whole.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -15,8 +15,10 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::Connector;
-use crate::ingress::CurrentRules;
-use crate::origin::Origin;
+use crate::balance::{Asked, Member};
+use crate::idle::Idle;
+use crate::ingress::{CurrentRules, Found};
+use crate::origin::{Origin, OriginError};
 use crate::record::Record;
 use crate::rescue::{Problem, rescue};
 use crate::{hello, origin};
@@ -58,7 +60,7 @@ impl Place {
         };
         let mut record = Record::start(&self.connector, &stream.request);
         let Stream { request, body, reply } = stream;
-        let mut answer = Answer { reply: Some(reply), status: 0, upgraded: None };
+        let mut answer = Answer::new(reply);
         let outcome = self.answer(&request, body, &mut answer, &mut record).await;
         record.status(answer.status);
         if let Err(problem) = outcome {
@@ -67,7 +69,7 @@ impl Place {
                 record.status(rescue(&problem, reply).await);
             }
         }
-        Some(Box::pin(carry(answer.upgraded?, record.compact())))
+        Some(Box::pin(carry(answer.upgraded?, record.compact(), answer.asked)))
     }
 
     async fn answer(
@@ -77,41 +79,73 @@ impl Place {
         answer: &mut Answer,
         record: &mut Record,
     ) -> Result<(), Problem> {
-        let (index, origin) = self.rules.get().find(request)?;
-        record.rule(index);
-        if origin.is_closed() {
-            return Err(Problem::Forbidden);
+        let rules = self.rules.get();
+        let found = rules.find(request)?;
+        record.rule(found.index);
+        if let Some(access) = found.rule.origin.access.as_ref().filter(|access| access.required) {
+            self.connector.issuers.check(access, &request.fields).await?;
         }
-        match origin.service() {
+        answer.idle = Idle::new(found.rule.origin.idle_timeout);
+        match &found.rule.service {
             Service::Status(status) => answer.empty(*status).await,
             Service::HelloWorld => hello::answer(request, body, answer).await,
-            Service::Http { .. } | Service::Unix { .. } => ask(&origin, request, body, answer).await,
-            Service::Tcp { .. } | Service::Bastion | Service::SocksProxy => {
-                origin::tcp(&origin, request, body, answer, TcpSession::begin(&self.connector)).await
+            _ => self.ask(&found, request, body, answer).await,
+        }
+    }
+
+    /// Asks one origin after the other until one can be connected to.
+    async fn ask(
+        &self,
+        found: &Found<'_>,
+        request: &StreamRequest,
+        mut body: RequestBody,
+        answer: &mut Answer,
+    ) -> Result<(), Problem> {
+        let visitor = request.fields.get("x-real-ip").unwrap_or_default();
+        let mut last = Problem::NoRule;
+        for (origin, member) in found.candidates(visitor) {
+            answer.asked = member.as_ref().map(Member::begin);
+            let idle = answer.idle.clone();
+            let asked = tokio::select! {
+                biased;
+                asked = self.ask_one(&origin, request, &mut body, answer) => asked,
+                limit = idle.expired() => Err(OriginError::Silent(limit).into()),
+            };
+            match asked {
+                Err(problem) if problem.is_before_request() && answer.is_open() => last = problem,
+                done => return done,
             }
+            if let Some(member) = member {
+                member.rest();
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_one(
+        &self,
+        origin: &Rc<Origin>,
+        request: &StreamRequest,
+        body: &mut RequestBody,
+        answer: &mut Answer,
+    ) -> Result<(), Problem> {
+        let is_http = matches!(origin.service(), Service::Http { .. } | Service::Unix { .. });
+        match request.kind {
+            // Raw TCP to an address of the edge's choice: never without the rule's consent.
+            StreamKind::Tcp => Err(Problem::Unsupported("tcp".to_owned())),
+            StreamKind::Http if is_http => origin::request(origin, request, body, answer).await,
+            StreamKind::WebSocket if is_http => origin::websocket(origin, request, body, answer).await,
+            _ => origin::tcp(origin, request, body, answer, TcpSession::begin(&self.connector)).await,
         }
     }
 }
 
 /// Carries an upgraded stream to its end, with its record.
-async fn carry(upgraded: Upgraded, mut record: Record) {
+async fn carry(upgraded: Upgraded, mut record: Record, asked: Option<Asked>) {
     if let Err(problem) = upgraded.await {
         record.failed(&problem);
     }
-}
-
-async fn ask(
-    origin: &Rc<Origin>,
-    request: &StreamRequest,
-    body: RequestBody,
-    answer: &mut Answer,
-) -> Result<(), Problem> {
-    match request.kind {
-        StreamKind::Http => origin::request(origin, request, body, answer).await,
-        StreamKind::WebSocket => origin::websocket(origin, request, body, answer).await,
-        // Raw TCP to an address of the edge's choice: never without the rule's consent.
-        StreamKind::Tcp => Err(Problem::Unsupported("tcp".to_owned())),
-    }
+    drop(asked);
 }
 
 /// The answer to be given: the reply until it is used, and the status once it is.
@@ -119,12 +153,25 @@ pub(crate) struct Answer {
     reply: Option<Reply>,
     status: u16,
     upgraded: Option<Upgraded>,
+    /// Silence that the rule bears.
+    pub(crate) idle: Idle,
+    /// Counts at the origin that answers, where there are several.
+    asked: Option<Asked>,
 }
 
 /// The bytes of a stream that was upgraded.
 type Upgraded = Pin<Box<dyn Future<Output = Result<(), Problem>>>>;
 
 impl Answer {
+    fn new(reply: Reply) -> Self {
+        Self { reply: Some(reply), status: 0, upgraded: None, idle: Idle::default(), asked: None }
+    }
+
+    /// Whether nothing is answered yet.
+    fn is_open(&self) -> bool {
+        self.reply.is_some()
+    }
+
     /// Takes the reply for the head that is about to be sent.
     ///
     /// # Errors
@@ -149,7 +196,17 @@ impl Answer {
 
     /// Hands over what carries an upgraded stream. Everything else of the request is let go.
     pub(crate) fn go_on_with(&mut self, upgraded: impl Future<Output = Result<(), Problem>> + 'static) {
-        self.upgraded = Some(Box::pin(upgraded));
+        let idle = self.idle.clone();
+        self.upgraded = Some(if idle.is_endless() {
+            Box::pin(upgraded)
+        } else {
+            Box::pin(async move {
+                tokio::select! {
+                    carried = upgraded => carried,
+                    limit = idle.expired() => Err(OriginError::Silent(limit).into()),
+                }
+            })
+        });
     }
 
     /// Answers with a status and nothing else.

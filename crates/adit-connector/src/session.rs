@@ -20,13 +20,13 @@ use tokio::net::lookup_host;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::Connector;
 use crate::dialler::Dialler;
 pub use crate::dialler::Transport;
 use crate::remote::Remote;
 use crate::rescue::chain;
 use crate::serve::{Load, Place};
 use crate::status::LinkStatus;
+use crate::{Connector, health};
 
 /// First pause after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -101,6 +101,10 @@ impl Sessions {
     /// Runs this worker's share of the connections until the drain is done.
     pub async fn run(self: Arc<Self>, worker: usize, workers: usize, drain: DrainWatcher) {
         let place = Place::new(&self.connector);
+        if worker == 0 {
+            // Ends with the worker.
+            drop(tokio::task::spawn_local(health::watch(self.connector.clone())));
+        }
         let indices = (0..self.settings.connections).filter(|index| usize::from(*index) % workers == worker);
         let sessions: Vec<_> = indices
             .map(|index| {

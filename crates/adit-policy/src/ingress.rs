@@ -1,5 +1,7 @@
 //! The connector's rules: which origin answers a request. Semantics are cloudflared's, to the letter (`ingress/rule.go`).
 
+mod access;
+mod balance;
 mod origin;
 mod rule;
 mod service;
@@ -14,8 +16,10 @@ pub use regex::Regex;
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
 
+pub use access::Access;
+pub use balance::{Balance, HealthCheck, order};
 pub use origin::{
-    Access, IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType,
+    IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType,
 };
 pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
 pub use service::{Service, ServiceError};
@@ -80,7 +84,7 @@ impl Ingress {
     /// One service for everything.
     #[must_use]
     pub fn single(service: Service, origin: OriginRequest) -> Self {
-        Self { rules: vec![Rule { hostname: None, path: None, service, origin }] }
+        Self { rules: vec![Rule { hostname: None, path: None, service, more: Vec::new(), origin }] }
     }
 
     /// No rules were given: 503 for everything.

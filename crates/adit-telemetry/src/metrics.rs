@@ -206,6 +206,11 @@ struct LocationLabels {
     edge_location: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
 /// What the connector counts, under cloudflared's names: its dashboards go on working. Names without `_total` are
 /// written as gauges, because the format adds that ending to counters.
 #[derive(Debug)]
@@ -241,6 +246,7 @@ pub struct ConnectorMetrics {
     register_failed: Family<RegisterLabels, Gauge<u64, AtomicU64>>,
     locations: Family<LocationLabels, Gauge>,
     origin_errors: Family<Word, Counter>,
+    origins_up: Family<ServiceLabel, Gauge>,
 }
 
 impl ConnectorMetrics {
@@ -267,6 +273,7 @@ impl ConnectorMetrics {
             register_failed: Family::default(),
             locations: Family::default(),
             origin_errors: Family::default(),
+            origins_up: Family::default(),
         };
         let mut registry = Registry::default();
         metrics.register(&mut registry, version);
@@ -296,6 +303,8 @@ impl ConnectorMetrics {
         let seconds = self.connect_seconds.clone();
         ours.register_with_unit("origin_connect", "Time to connect to an origin", Unit::Seconds, seconds);
         ours.register("origin_errors", "Failures of origins", self.origin_errors.clone());
+        let up = "1 while the checks of an origin are good";
+        ours.register("origin_up", up, self.origins_up.clone());
     }
 
     fn register_state(&self, registry: &mut Registry) {
@@ -315,6 +324,12 @@ impl ConnectorMetrics {
         let ours = registry.sub_registry_with_prefix("adit_connector");
         let reloaded = "1 while the last change of the rules was good, 0 after a bad one";
         ours.register("config_last_reload_successful", reloaded, self.config_reloaded.clone());
+    }
+
+    /// Notes what the checks say of one of several origins.
+    pub fn origin_up(&self, service: &str, up: bool) {
+        let label = ServiceLabel { service: service.to_owned() };
+        self.origins_up.get_or_create(&label).set(up.into());
     }
 
     /// Counts an answer.

@@ -99,6 +99,22 @@ impl Connector {
     /// When it cannot be started.
     #[must_use]
     pub fn start_at(way: Way, folder: &Path, edge: &[SocketAddr], tunnel: &str, lines: &str) -> Self {
+        Self::start_in(&[], way, folder, edge, tunnel, lines)
+    }
+
+    /// The same with variables of the environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_in(
+        environment: &[(&str, &str)],
+        way: Way,
+        folder: &Path,
+        edge: &[SocketAddr],
+        tunnel: &str,
+        lines: &str,
+    ) -> Self {
         static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let config = folder.join(format!("config-{number}.yml"));
@@ -115,7 +131,7 @@ impl Connector {
         );
         fs::write(&config, text).unwrap();
         let mut command = way.command();
-        command.arg("--config").arg(&config);
+        command.arg("--config").arg(&config).envs(environment.iter().copied());
         if !way.is_ours() {
             command.arg("run");
         }

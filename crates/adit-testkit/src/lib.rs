@@ -12,6 +12,8 @@ pub mod access;
 pub mod connector;
 pub mod edge;
 pub mod home;
+
+pub mod issuer;
 pub mod origin;
 pub mod program;
 pub mod tap;

@@ -30,6 +30,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/echo` | the request's body, as it comes, with its trailers |
 /// | `/request` | method, target and headers of the request, as JSON |
 /// | `/bytes/N` | N bytes |
+/// | `/port` | its own port |
 /// | `/status/N` | that status |
 /// | `/events` | one event for each [`Origin::tick`], for ever |
 /// | `/held` | nothing until [`Origin::release`] |
@@ -47,6 +48,7 @@ pub struct Origin {
 
 #[derive(Debug)]
 struct Shared {
+    port: u16,
     ticks: Semaphore,
     released: Semaphore,
     uploads_broken: AtomicUsize,
@@ -66,6 +68,7 @@ impl Origin {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
+            port: address.port(),
             ticks: Semaphore::new(0),
             released: Semaphore::new(0),
             uploads_broken: AtomicUsize::new(0),
@@ -151,6 +154,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/grpc" => grpc(request, shared),
         "/grpc/refused" => grpc_refused(),
         "/events" => events(shared),
+        "/port" => Response::new(full(shared.port.to_string())),
         "/held" => held(shared).await,
         "/broken" => broken(),
         "/websocket" => websocket(request),

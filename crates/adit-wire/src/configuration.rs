@@ -34,6 +34,9 @@ pub struct IngressRule {
     pub path: Option<String>,
     /// Where requests go.
     pub service: String,
+    /// All services, where there are several; ours. The first one is `service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// Settings that differ from the defaults.
     #[serde(rename = "originRequest", default)]
     pub origin_request: Map<String, Value>,

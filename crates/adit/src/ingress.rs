@@ -60,6 +60,8 @@ fn shown(rule: &Rule) -> String {
     if let Some(path) = &rule.path {
         line("path", path.as_str());
     }
-    line("service", &rule.service.to_string());
+    for service in rule.services() {
+        line("service", &service.to_string());
+    }
     text
 }

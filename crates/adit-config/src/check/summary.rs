@@ -38,9 +38,14 @@ pub(super) fn connector(file: &ConnectorFile) -> String {
         line(&mut text, "edge", &file.edge.join(", "));
     }
     for rule in &file.ingress_or_single().rules {
-        line(&mut text, &subject(rule), &format!("-> {}", rule.service));
+        line(&mut text, &subject(rule), &format!("-> {}", services(rule)));
     }
     text
+}
+
+fn services(rule: &Rule) -> String {
+    let services: Vec<String> = rule.services().map(ToString::to_string).collect();
+    services.join(", ")
 }
 
 /// Two columns.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use adit_policy::ingress::{
-    Access, Ingress, IpRule, OriginRequest, ProxyProtocol, ProxyType, Rule, RuleHost,
+    Access, HealthCheck, Ingress, IpRule, OriginRequest, ProxyProtocol, ProxyType, Rule, RuleHost,
 };
 use adit_wire::configuration::{Configuration, IngressRule};
 use serde_json::{Map, Value, json};
@@ -40,6 +40,11 @@ fn rule(rule: &Rule) -> IngressRule {
         hostname: rule.hostname.as_ref().map(RuleHost::text).map(str::to_owned),
         path: rule.path.as_ref().map(|path| path.as_str().to_owned()),
         service: rule.service.to_string(),
+        services: if rule.more.is_empty() {
+            Vec::new()
+        } else {
+            rule.services().map(ToString::to_string).collect()
+        },
         origin_request: origin(&rule.origin),
         edge: None,
     }
@@ -51,6 +56,7 @@ fn warp(warp: &WarpRouting) -> Map<String, Value> {
     members.time("connectTimeout", warp.connect_timeout, usual.connect_timeout);
     members.put("maxActiveFlows", warp.max_active_flows, usual.max_active_flows);
     members.time("tcpKeepAlive", warp.tcp_keep_alive, usual.tcp_keep_alive);
+    members.given("ipRules", ip_rules(&warp.ip_rules));
     members.0
 }
 
@@ -77,6 +83,9 @@ fn origin(origin: &OriginRequest) -> Map<String, Value> {
     members.given("ipRules", ip_rules(&origin.ip_rules));
     members.put("http2Origin", origin.http2_origin, false);
     members.put("proxyProtocol", origin.proxy_protocol.to_string(), ProxyProtocol::Off.to_string());
+    members.time("idleTimeout", origin.idle_timeout, usual.idle_timeout);
+    members.put("balance", origin.balance.to_string(), usual.balance.to_string());
+    members.given("healthCheck", origin.health_check.as_ref().map(health_check));
     members.given("access", origin.access.as_ref().filter(|access| access.required).map(access));
     members.0
 }
@@ -92,6 +101,20 @@ fn access(access: &Access) -> Value {
     members.given("teamName", Some(access.team_name.clone()));
     members.given("audTag", Some(access.aud_tag.clone()));
     members.put("environment", access.environment.clone(), String::new());
+    members.given("issuer", access.issuer.clone());
+    members.given("keysUrl", access.keys_url.clone());
+    members.given("header", access.header.clone());
+    members.0.into()
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let usual = HealthCheck::default();
+    let mut members = Members::default();
+    members.given("path", check.path.clone());
+    members.time("interval", check.interval, usual.interval);
+    members.time("timeout", check.timeout, usual.timeout);
+    members.put("fall", check.fall, usual.fall);
+    members.put("rise", check.rise, usual.rise);
     members.0.into()
 }
 

@@ -1,6 +1,8 @@
 //! `originRequest`: how to talk to an origin.
 
-use adit_policy::ingress::{Access, IpRule, OriginRequestPatch, ProxyProtocol, ProxyType};
+use adit_policy::ingress::{
+    Access, Balance, HealthCheck, IpRule, OriginRequestPatch, ProxyProtocol, ProxyType,
+};
 
 use super::Form;
 use crate::diagnostic::Findings;
@@ -20,6 +22,8 @@ pub(super) fn decode(node: &Node, form: Form, findings: &mut Findings) -> Option
     let words = [("off", ProxyProtocol::Off), ("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
     patch.proxy_protocol = table.take("proxyProtocol").and_then(|node| yaml::word(node, &words, findings));
     patch.ip_rules = table.take("ipRules").map(|node| decode_ip_rules(node, form, findings));
+    patch.balance = table.take("balance").and_then(|node| yaml::word(node, &Balance::WORDS, findings));
+    patch.health_check = table.take("healthCheck").and_then(|node| decode_health_check(node, form, findings));
     patch.access = table.take("access").and_then(|node| decode_access(node, form, findings));
     form.finish(table, findings);
     Some(patch)
@@ -31,6 +35,7 @@ fn decode_times(table: &mut Table<'_>, form: Form, patch: &mut OriginRequestPatc
     patch.tls_timeout = time("tlsTimeout");
     patch.tcp_keep_alive = time("tcpKeepAlive");
     patch.keep_alive_timeout = time("keepAliveTimeout");
+    patch.idle_timeout = time("idleTimeout");
 }
 
 fn decode_switches(table: &mut Table<'_>, patch: &mut OriginRequestPatch, findings: &mut Findings) {
@@ -58,7 +63,7 @@ fn decode_proxy_type(node: &Node, findings: &mut Findings) -> Option<ProxyType> 
     }
 }
 
-fn decode_ip_rules(node: &Node, form: Form, findings: &mut Findings) -> Vec<IpRule> {
+pub(super) fn decode_ip_rules(node: &Node, form: Form, findings: &mut Findings) -> Vec<IpRule> {
     let nodes = yaml::list(node, findings).unwrap_or_default();
     nodes.iter().filter_map(|node| decode_ip_rule(node, form, findings)).collect()
 }
@@ -77,22 +82,70 @@ fn decode_ip_rule(node: &Node, form: Form, findings: &mut Findings) -> Option<Ip
     Some(IpRule { prefix: prefix?.ok()?, ports, allow })
 }
 
+/// An empty table is a check with the defaults: to connect is enough.
+fn decode_health_check(node: &Node, form: Form, findings: &mut Findings) -> Option<HealthCheck> {
+    let usual = HealthCheck::default();
+    let mut table = Table::open(node, "`healthCheck`", findings)?;
+    let path_node = table.take("path");
+    let path = path_node.and_then(|node| yaml::text(node, findings));
+    if let (Some(node), Some(path)) = (path_node, path)
+        && !path.starts_with('/')
+    {
+        let help = format!("did you mean `/{path}`?");
+        findings.error(node.span, "the path of a check starts with `/`").help(help);
+    }
+    let mut time = |key, usual| {
+        let node = table.take(key)?;
+        let time = form.duration(node, findings);
+        if time.is_some_and(|time| time.is_zero()) {
+            findings.error(node.span, format!("`{key}` of a check is more than zero"));
+        }
+        Some(time.unwrap_or(usual))
+    };
+    let interval = time("interval", usual.interval).unwrap_or(usual.interval);
+    let timeout = time("timeout", usual.timeout).unwrap_or(usual.timeout);
+    let mut count = |key| table.take(key).and_then(|node| yaml::integer(node, 1..=1000, findings));
+    let (fall, rise) = (count("fall").unwrap_or(usual.fall), count("rise").unwrap_or(usual.rise));
+    form.finish(table, findings);
+    Some(HealthCheck { path: path.map(str::to_owned), interval, timeout, fall, rise })
+}
+
 fn decode_access(node: &Node, form: Form, findings: &mut Findings) -> Option<Access> {
     let mut table = Table::open(node, "`access`", findings)?;
     let required = table.take("required").and_then(|node| yaml::boolean(node, findings)).unwrap_or_default();
-    let team_name = yaml::optional_text(table.take("teamName"), findings).unwrap_or_default();
+    let mut text = |key| yaml::optional_text(table.take(key), findings).filter(|text| !text.is_empty());
+    let team_name = text("teamName").unwrap_or_default();
+    let (issuer, keys_url) = (text("issuer"), text("keysUrl"));
+    let (environment, header) = (text("environment").unwrap_or_default(), text("header"));
     let tags = table.take("audTag").map(yaml::one_or_many).unwrap_or_default();
     let aud_tag: Vec<String> =
         tags.iter().filter_map(|node| yaml::text(node, findings)).map(str::to_owned).collect();
-    let environment = yaml::optional_text(table.take("environment"), findings).unwrap_or_default();
-    if required && team_name.is_empty() && !aud_tag.is_empty() {
-        let span = table.key_span("audTag");
-        findings.error(span, "`teamName` is missing: `audTag` needs it").help("add `teamName: NAME`");
-    }
-    if required {
-        let message = "tokens are not checked yet: every request to this rule is refused with 403";
-        findings.warning(table.span(), message).help("remove `access` to let requests through");
-    }
+    let access = Access { required, team_name, aud_tag, environment, issuer, keys_url, header };
+    check_access(&access, &table, findings);
     form.finish(table, findings);
-    Some(Access { required, team_name, aud_tag, environment })
+    Some(access)
+}
+
+/// A check that lets nobody through is a mistake, or not finished.
+fn check_access(access: &Access, table: &Table<'_>, findings: &mut Findings) {
+    for (key, url) in [("issuer", &access.issuer), ("keysUrl", &access.keys_url)] {
+        if url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            let help = "write it whole: `https://id.home.example/realms/home`";
+            findings.error(table.key_span(key), format!("`{key}` is no URL")).help(help);
+        }
+    }
+    if !access.required {
+        return;
+    }
+    let anonymous = access.team_name.is_empty() && access.issuer.is_none();
+    if anonymous && !access.aud_tag.is_empty() {
+        let message = "`teamName` is missing: `audTag` needs it, or an `issuer`";
+        findings.error(table.key_span("audTag"), message).help("add `teamName: NAME` or `issuer: URL`");
+    }
+    // As in cloudflared: closed first, opened when the rest is known.
+    if access.aud_tag.is_empty() {
+        let message =
+            "no token is good enough without `audTag`: every request to this rule is refused with 403";
+        findings.warning(table.span(), message).help("add `audTag: [AUDIENCE]`, and `issuer` or `teamName`");
+    }
 }

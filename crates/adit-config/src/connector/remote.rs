@@ -37,12 +37,16 @@ fn one_line(report: &Report) -> String {
 
 fn rules_node(configuration: &Configuration) -> Node {
     let rules = configuration.ingress.iter().map(|rule| {
-        node(&json!({
+        let mut members = json!({
             "hostname": rule.hostname,
             "path": rule.path,
             "service": rule.service,
             "originRequest": rule.origin_request,
-        }))
+        });
+        if let (false, Some(members)) = (rule.services.is_empty(), members.as_object_mut()) {
+            members.insert("services".to_owned(), rule.services.clone().into());
+        }
+        node(&members)
     });
     Node::nowhere(Kind::List(rules.collect()))
 }

@@ -50,27 +50,67 @@ impl RuleDecoder<'_> {
         let patch = table.take("originRequest");
         let patch = patch.map(|node| origin_request::decode(node, self.form, self.findings));
         let mut origin = patch.flatten().unwrap_or_default().apply(self.defaults);
-        let service = self.service(number, &mut table, &mut origin);
+        let services = self.services(number, &mut table, &mut origin);
         let hostname = filters.hostname.map(|node| self.hostname(node));
         let path = filters.path.map(|node| self.path(number, node));
         self.check_position(number, &filters, table.span());
         self.form.finish(table, self.findings);
+        let (service, more) = services?;
         Some(Rule {
             hostname: hostname.unwrap_or(Some(None))?,
             path: path.unwrap_or(Some(None))?,
-            service: service?,
+            service,
+            more,
             origin,
         })
+    }
+
+    /// One `service`, or several `services`. On the wire both stand there, for those who read only one.
+    fn services(
+        &mut self,
+        number: usize,
+        table: &mut Table<'_>,
+        origin: &mut OriginRequest,
+    ) -> Option<(Service, Vec<Service>)> {
+        let (one, several) = (table.take("service"), table.take("services"));
+        let Some(several) = several else {
+            return Some((self.service(number, one, table.span(), origin)?, Vec::new()));
+        };
+        if one.is_some() && self.form == Form::File {
+            let message = format!("rule #{number} has `service` and `services`");
+            self.findings.error(table.key_span("services"), message).help("write one of them");
+            return None;
+        }
+        let nodes = yaml::list(several, self.findings)?;
+        let services: Vec<Option<Service>> =
+            nodes.iter().map(|node| self.one_of_several(number, node, origin)).collect();
+        let mut services = services.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+        let Some(first) = services.next() else {
+            self.findings.error(several.span, format!("rule #{number} has no service in `services`"));
+            return None;
+        };
+        Some((first, services.collect()))
+    }
+
+    /// Requests are spread over origins with an address; the others are not asked for anything.
+    fn one_of_several(&mut self, number: usize, node: &Node, origin: &mut OriginRequest) -> Option<Service> {
+        let service = self.service(number, Some(node), node.span, origin)?;
+        if service.has_address() {
+            return Some(service);
+        }
+        let message = format!("`{service}` cannot be one of several services: it has no address");
+        self.findings.error(node.span, message).help("for example `http://10.0.0.2:8080`");
+        None
     }
 
     /// In bastion mode any text leads to the bastion.
     fn service(
         &mut self,
         number: usize,
-        table: &mut Table<'_>,
+        node: Option<&Node>,
+        rule: Span,
         origin: &mut OriginRequest,
     ) -> Option<Service> {
-        let node = table.take("service");
         let text = match node {
             Some(node) => yaml::text(node, self.findings)?,
             None => "",
@@ -95,9 +135,7 @@ impl RuleDecoder<'_> {
             }
             (Err(_), None) => {
                 let message = format!("rule #{number} has no `service`");
-                self.findings
-                    .error(table.span(), message)
-                    .help("for example `service: http://localhost:8080`");
+                self.findings.error(rule, message).help("for example `service: http://localhost:8080`");
                 None
             }
         }

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adit_policy::ingress::IpRule;
 use adit_wire::secret::Secret;
 
-use super::{ConnectorFile, Form};
+use super::{ConnectorFile, Form, origin_request};
 use crate::diagnostic::Findings;
 use crate::yaml::{self, Node, Table};
 
@@ -35,7 +36,7 @@ pub enum EdgeIpVersion {
 }
 
 /// Settings of private-network routing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarpRouting {
     /// Time to connect. 5 s.
     pub connect_timeout: Duration,
@@ -43,6 +44,8 @@ pub struct WarpRouting {
     pub max_active_flows: u64,
     /// Interval of TCP keep-alive probes. 30 s.
     pub tcp_keep_alive: Duration,
+    /// Where the edge may go over raw TCP and UDP; the first match wins. Without one, nowhere; ours.
+    pub ip_rules: Vec<IpRule>,
 }
 
 impl Default for WarpRouting {
@@ -51,6 +54,7 @@ impl Default for WarpRouting {
             connect_timeout: Duration::from_secs(5),
             max_active_flows: 0,
             tcp_keep_alive: Duration::from_secs(30),
+            ip_rules: Vec::new(),
         }
     }
 }
@@ -99,6 +103,9 @@ pub(super) fn decode_warp(node: &Node, form: Form, findings: &mut Findings) -> W
     }
     if let Some(interval) = table.take("tcpKeepAlive").and_then(|node| form.duration(node, findings)) {
         warp.tcp_keep_alive = interval;
+    }
+    if let Some(node) = table.take("ipRules") {
+        warp.ip_rules = origin_request::decode_ip_rules(node, form, findings);
     }
     if table.take("enabled").is_some() && form == Form::File {
         findings.warning(table.key_span("enabled"), "`enabled` has no effect").help("remove it");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_policy::ingress::Service;
+use hyper_util::client::proxy::matcher::Intercept;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -11,28 +12,59 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::io::Io;
+use super::proxy::{self, Forward};
 use super::{Origin, OriginError, tls};
 
 /// Head start of the first address family (RFC 8305, section 8).
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// An open connection.
+pub(crate) struct Route {
+    pub(crate) io: Io,
+    /// It ends at a proxy that passes plain requests on.
+    pub(crate) forward: Option<Forward>,
+}
+
 /// Opens a connection.
 ///
 /// # Errors
 /// [`OriginError`] names the address and the step.
-pub(crate) async fn connect(origin: &Origin, server_name: Option<&str>) -> Result<Io, OriginError> {
+pub(crate) async fn connect(origin: &Origin, server_name: Option<&str>) -> Result<Route, OriginError> {
     let (shown, limit) = (origin.service.to_string(), origin.settings.connect_timeout);
+    let proxy = proxy::of(&origin.service);
     let connecting = async {
         match &origin.service {
             Service::Unix { path, .. } => UnixStream::connect(path).await.map(Raw::Unix),
-            Service::Http { host, port, .. } => connect_tcp(origin, host, *port).await.map(Raw::Tcp),
+            Service::Http { host, port, .. } => match &proxy {
+                Some(proxy) => through(origin, proxy, host, *port).await.map(Raw::Tcp),
+                None => connect_tcp(origin, host, *port).await.map(Raw::Tcp),
+            },
             _ => Err(std::io::Error::from(std::io::ErrorKind::Unsupported)),
         }
     };
     let raw =
         timeout(limit, connecting).await.map_err(|_| OriginError::ConnectTimeout(shown.clone(), limit))?;
     let raw = raw.map_err(|error| OriginError::Connect(shown, error))?;
-    if origin.is_tls() { secure(origin, raw, server_name).await } else { Ok(raw.plain()) }
+    if origin.is_tls() {
+        return Ok(Route { io: secure(origin, raw, server_name).await?, forward: None });
+    }
+    let forward = match &origin.service {
+        Service::Http { authority, .. } if !origin.settings.http2_origin => {
+            proxy.map(|proxy| proxy::forward(&proxy, authority))
+        }
+        _ => None,
+    };
+    Ok(Route { io: raw.plain(), forward })
+}
+
+/// Connects to a proxy. Plain requests go through it one by one, everything else through a way of its own.
+async fn through(origin: &Origin, proxy: &Intercept, host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let (proxy_host, proxy_port) = proxy::address(proxy)?;
+    let mut stream = connect_tcp(origin, proxy_host, proxy_port).await?;
+    if origin.is_tls() || origin.settings.http2_origin {
+        proxy::tunnel(&mut stream, proxy, host, port).await?;
+    }
+    Ok(stream)
 }
 
 enum Raw {

@@ -5,6 +5,7 @@ use adit_tunnel::connector::StreamRequest;
 use bytes::{BufMut as _, BytesMut};
 
 use super::OriginError;
+use super::proxy::Forward;
 
 /// What the head says of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) fn write(
     request: &StreamRequest,
     settings: &OriginRequest,
     body: BodyHead,
+    forward: Option<&Forward>,
 ) -> Result<(), OriginError> {
     let plain = |bytes: &[u8]| !bytes.is_empty() && bytes.iter().all(|byte| *byte > b' ' && *byte != 0x7F);
     if !plain(&request.method) || !plain(&request.target) || !plain(&request.host) {
@@ -35,10 +37,16 @@ pub(super) fn write(
     }
     out.put_slice(&request.method);
     out.put_u8(b' ');
+    if let Some(forward) = forward {
+        out.put_slice(forward.prefix.as_bytes());
+    }
     out.put_slice(&request.target);
     out.put_slice(b" HTTP/1.1\r\n");
     let host = settings.http_host_header.as_ref().map_or(&request.host[..], |host| host.as_bytes());
     put(out, b"Host", host);
+    if let Some(authorization) = forward.and_then(|forward| forward.authorization.as_ref()) {
+        put(out, b"Proxy-Authorization", authorization.as_bytes());
+    }
     for (name, value) in request.fields.iter() {
         if is_dropped(name, request.has_body) {
             continue;

@@ -14,10 +14,12 @@ use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 
-use super::connect::connect;
+use super::connect::{Route, connect};
 use super::head::{self, BodyHead};
 use super::io::Io;
+use super::proxy::Forward;
 use super::{Origin, OriginError};
+use crate::idle::Idle;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
@@ -36,11 +38,14 @@ pub(crate) struct Connection {
     pub(super) buffer: BytesMut,
     out: BytesMut,
     server_name: Option<String>,
+    /// A proxy passes the requests on.
+    forward: Option<Forward>,
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, server_name: Option<String>) -> Self {
-        Self { io, buffer: BytesMut::new(), out: BytesMut::new(), server_name }
+    pub(super) fn new(route: Route, server_name: Option<String>) -> Self {
+        let Route { io, forward } = route;
+        Self { io, buffer: BytesMut::new(), out: BytesMut::new(), server_name, forward }
     }
 
     pub(super) fn serves(&self, server_name: Option<&str>) -> bool {
@@ -63,7 +68,7 @@ impl Connection {
         upload: &mut Upload<'_>,
     ) -> Result<(), Problem> {
         self.out.clear();
-        head::write(&mut self.out, request, &origin.settings, body)?;
+        head::write(&mut self.out, request, &origin.settings, body, self.forward.as_ref())?;
         upload.inline(&mut self.out)?;
         self.io.write_all(&self.out).await.map_err(OriginError::Broken)?;
         Ok(self.io.flush().await.map_err(OriginError::Broken)?)
@@ -89,6 +94,7 @@ impl Connection {
             return Poll::Ready(Err(broken));
         }
         let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer));
+        upload.idle.touch();
         Poll::Ready(read.map_err(|error| OriginError::Broken(error).into()))
     }
 
@@ -127,23 +133,23 @@ async fn interim(head: &ResponseHead, answer: &mut Answer) -> Result<(), Problem
 pub(super) async fn request(
     origin: &Rc<Origin>,
     request: &StreamRequest,
-    mut body: RequestBody,
+    body: &mut RequestBody,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
     let name = server_name(origin, request);
     if let Some(connection) = origin.reuse(name.as_deref()) {
-        match exchange(origin, connection, request, &mut body, answer).await {
+        match exchange(origin, connection, request, body, answer).await {
             Err(Problem::Origin(OriginError::Closed | OriginError::Broken(_)))
                 if answer.reply().is_some() && may_repeat(request) => {}
             done => return done,
         }
     }
-    let io = tokio::select! {
+    let route = tokio::select! {
         biased;
-        io = connect(origin, name.as_deref()) => io?,
+        route = connect(origin, name.as_deref()) => route?,
         () = answer.cancelled() => return Err(Problem::Cancelled),
     };
-    exchange(origin, Connection::new(io, name), request, &mut body, answer).await
+    exchange(origin, Connection::new(route, name), request, body, answer).await
 }
 
 /// Nothing of the body is gone, and the method may be repeated (RFC 9110, section 9.2.2).
@@ -177,7 +183,7 @@ async fn exchange(
     body: &mut RequestBody,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
-    let mut upload = Upload::new(request, body);
+    let mut upload = Upload::new(request, body, answer.idle.clone());
     let framing = match upload.chunked {
         true if origin.settings.disable_chunked_encoding => BodyHead::Collected(upload.collect().await?),
         true => BodyHead::Chunked,
@@ -290,6 +296,7 @@ pub(super) struct Upload<'b> {
     chunked: bool,
     pending: Bytes,
     state: State,
+    idle: Idle,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -303,15 +310,15 @@ enum State {
 }
 
 impl<'b> Upload<'b> {
-    pub(super) fn new(request: &StreamRequest, body: &'b mut RequestBody) -> Self {
+    pub(super) fn new(request: &StreamRequest, body: &'b mut RequestBody, idle: Idle) -> Self {
         let chunked = request.has_body && request.fields.get("content-length").is_none();
         let state = if request.has_body { State::Running } else { State::Done };
-        Self { body, chunked, pending: Bytes::new(), state }
+        Self { body, chunked, pending: Bytes::new(), state, idle }
     }
 
     /// No body, whatever the request says: the stream is used otherwise.
-    pub(super) fn none(body: &'b mut RequestBody) -> Self {
-        Self { body, chunked: false, pending: Bytes::new(), state: State::Done }
+    pub(super) fn none(body: &'b mut RequestBody, idle: Idle) -> Self {
+        Self { body, chunked: false, pending: Bytes::new(), state: State::Done, idle }
     }
 
     fn is_done(&self) -> bool {
@@ -353,7 +360,9 @@ impl<'b> Upload<'b> {
                 return Poll::Ready(Ok(()));
             }
             while !self.pending.is_empty() {
-                match ready!(Pin::new(&mut *io).poll_write(cx, &self.pending)) {
+                let written = ready!(Pin::new(&mut *io).poll_write(cx, &self.pending));
+                self.idle.touch();
+                match written {
                     Ok(written) => drop(self.pending.split_to(written)),
                     Err(_) => {
                         self.state = State::Refused;

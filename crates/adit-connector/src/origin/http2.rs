@@ -16,6 +16,7 @@ use http::{Method, Request, Uri};
 use super::connect::connect;
 use super::http1::{self, server_name};
 use super::{Origin, OriginError};
+use crate::idle::Idle;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
@@ -37,7 +38,7 @@ pub(super) struct Shared {
 pub(super) async fn request(
     origin: &Rc<Origin>,
     request: &StreamRequest,
-    body: RequestBody,
+    body: &mut RequestBody,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
     let ready = tokio::select! {
@@ -51,7 +52,8 @@ pub(super) async fn request(
     };
     let head = head(origin, request)?;
     let (response, stream) = send.send_request(head, !request.has_body).map_err(OriginError::Http2)?;
-    let upload = async { if request.has_body { upload(body, stream).await } else { Ok(()) } };
+    let idle = answer.idle.clone();
+    let upload = async { if request.has_body { upload(body, stream, &idle).await } else { Ok(()) } };
     let download = download(response, answer);
     // A finished answer ends the exchange, whatever is left of the upload.
     let mut upload = std::pin::pin!(upload);
@@ -63,6 +65,21 @@ pub(super) async fn request(
             sent?;
             download.await
         }
+    }
+}
+
+/// The status of an answer to a request of our own.
+///
+/// # Errors
+/// [`OriginError`] when there is none.
+pub(super) async fn check(origin: &Origin, request: &StreamRequest) -> Result<u16, OriginError> {
+    let name = server_name(origin, request);
+    let route = connect(origin, name.as_deref()).await?;
+    let (send, driver) = h2::client::handshake(route.io).await?;
+    let (response, _) = send.ready().await?.send_request(head(origin, request)?, true)?;
+    tokio::select! {
+        response = response => Ok(response?.status().as_u16()),
+        _ = driver => Err(OriginError::Closed),
     }
 }
 
@@ -83,11 +100,12 @@ async fn sender(
     {
         return Ok(Some(ready));
     }
-    let io = connect(origin, name.as_deref()).await?;
-    if origin.is_tls() && !io.chose_h2() {
-        origin.keep(http1::Connection::new(io, name));
+    let route = connect(origin, name.as_deref()).await?;
+    if origin.is_tls() && !route.io.chose_h2() {
+        origin.keep(http1::Connection::new(route, name));
         return Ok(None);
     }
+    let io = route.io;
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
@@ -127,8 +145,9 @@ fn head(origin: &Origin, request: &StreamRequest) -> Result<Request<()>, OriginE
     Ok(head)
 }
 
-async fn upload(mut body: RequestBody, mut stream: SendStream<Bytes>) -> Result<(), Problem> {
+async fn upload(body: &mut RequestBody, mut stream: SendStream<Bytes>, idle: &Idle) -> Result<(), Problem> {
     while let Some(chunk) = body.next().await {
+        idle.touch();
         let sent = match chunk? {
             Chunk::Data(data) => send_data(&mut stream, data).await,
             Chunk::Trailers(fields) => return trailers_up(&mut stream, &fields),
@@ -195,6 +214,7 @@ async fn download(response: ResponseFuture, answer: &mut Answer) -> Result<(), P
             data = poll_fn(|cx| recv.poll_data(cx)) => data,
             () = body.cancelled() => return Err(Problem::Cancelled),
         };
+        answer.idle.touch();
         match data {
             Some(Ok(data)) => pass_on(&mut recv, &mut body, data).await?,
             Some(Err(error)) => {

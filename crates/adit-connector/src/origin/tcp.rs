@@ -12,11 +12,12 @@ use adit_wire::connect::StreamKind;
 use adit_wire::fields::Fields;
 use adit_wire::names::JUMP_DESTINATION;
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, split};
 use tokio::net::TcpStream;
 
 use super::connect::{allowed, connect_any, resolve};
 use super::{Origin, OriginError, proxy_protocol, socks};
+use crate::idle::Watched;
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
 
@@ -30,7 +31,7 @@ pub(super) type Visitor = ByteStream<Duplex>;
 pub(crate) async fn tcp(
     origin: &Rc<Origin>,
     request: &StreamRequest,
-    body: RequestBody,
+    body: &mut RequestBody,
     answer: &mut Answer,
     session: TcpSession,
 ) -> Result<(), Problem> {
@@ -40,7 +41,7 @@ pub(crate) async fn tcp(
     if is_socks(origin) {
         let mut visitor = accept(request, body, answer).await?;
         match socks::connect(&mut visitor, origin).await? {
-            Some(stream) => answer.go_on_with(carry(stream, visitor, session)),
+            Some(stream) => answer.go_on_with(carry(answer.idle.watch(stream), visitor, session)),
             None => visitor.shutdown().await.map_err(OriginError::Broken)?,
         }
         return Ok(());
@@ -52,7 +53,7 @@ pub(crate) async fn tcp(
         () = answer.cancelled() => return Err(Problem::Cancelled),
     };
     let visitor = accept(request, body, answer).await?;
-    answer.go_on_with(carry(stream, visitor, session));
+    answer.go_on_with(carry(answer.idle.watch(stream), visitor, session));
     Ok(())
 }
 
@@ -119,17 +120,21 @@ async fn upgrade_required(answer: &mut Answer) -> Result<(), Problem> {
 }
 
 /// Accepts the WebSocket ourselves: the service behind it knows nothing of it.
-async fn accept(request: &StreamRequest, body: RequestBody, answer: &mut Answer) -> Result<Visitor, Problem> {
+async fn accept(
+    request: &StreamRequest,
+    body: &mut RequestBody,
+    answer: &mut Answer,
+) -> Result<Visitor, Problem> {
     let key = request.fields.get("sec-websocket-key").unwrap_or_default();
     let accept = accept_key(key);
     let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Accept", &accept)];
     let fields = Fields::from_texts(&fields);
     let reply = answer.begin(101)?.head(101, &fields, Bytes::new(), false).await?;
-    Ok(ByteStream::server(Duplex::new(body, reply)).await)
+    Ok(ByteStream::server(Duplex::new(body.take(), reply)).await)
 }
 
-async fn carry(stream: TcpStream, visitor: Visitor, session: TcpSession) -> Result<(), Problem> {
-    let (read, write) = stream.into_split();
+async fn carry(stream: Watched<TcpStream>, visitor: Visitor, session: TcpSession) -> Result<(), Problem> {
+    let (read, write) = split(stream);
     let carried = relay(read, write, visitor, Duration::ZERO).await;
     drop(session);
     Ok(carried.map_err(OriginError::Broken)?)

@@ -12,6 +12,7 @@ use super::head::BodyHead;
 use super::http1::{Connection, Upload, carry, server_name};
 use super::io::Io;
 use super::{Origin, OriginError};
+use crate::idle::Watched;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
@@ -22,17 +23,17 @@ use crate::serve::Answer;
 pub(crate) async fn websocket(
     origin: &Rc<Origin>,
     request: &StreamRequest,
-    mut body: RequestBody,
+    body: &mut RequestBody,
     answer: &mut Answer,
 ) -> Result<(), Problem> {
     let name = server_name(origin, request);
-    let io = tokio::select! {
+    let route = tokio::select! {
         biased;
-        io = connect(origin, name.as_deref()) => io?,
+        route = connect(origin, name.as_deref()) => route?,
         () = answer.cancelled() => return Err(Problem::Cancelled),
     };
-    let mut connection = Connection::new(io, name);
-    let mut upload = Upload::none(&mut body);
+    let mut connection = Connection::new(route, name);
+    let mut upload = Upload::none(body, answer.idle.clone());
     connection.send_head(origin, request, BodyHead::Upgrade, &mut upload).await?;
     let head = connection.read_head(&request.method, &mut upload, answer).await?;
     if head.status != 101 {
@@ -41,7 +42,8 @@ pub(crate) async fn websocket(
     }
     let leftover = connection.buffer.split().freeze();
     let reply = answer.begin(101)?.head(101, &head.fields, leftover, false).await?;
-    let (read, write) = split(connection.io);
+    let (read, write) = split(answer.idle.watch(connection.io));
+    let body = body.take();
     answer.go_on_with(async move {
         tokio::try_join!(carry_down(read, reply), carry_up(body, write))?;
         Ok(())
@@ -49,7 +51,7 @@ pub(crate) async fn websocket(
     Ok(())
 }
 
-async fn carry_down(mut read: ReadHalf<Io>, mut reply: ReplyBody) -> Result<(), Problem> {
+async fn carry_down(mut read: ReadHalf<Watched<Io>>, mut reply: ReplyBody) -> Result<(), Problem> {
     loop {
         let data = tokio::select! {
             biased;
@@ -63,7 +65,7 @@ async fn carry_down(mut read: ReadHalf<Io>, mut reply: ReplyBody) -> Result<(), 
     }
 }
 
-async fn carry_up(mut body: RequestBody, mut write: WriteHalf<Io>) -> Result<(), Problem> {
+async fn carry_up(mut body: RequestBody, mut write: WriteHalf<Watched<Io>>) -> Result<(), Problem> {
     while let Some(chunk) = body.next().await {
         let data = match chunk? {
             Chunk::Data(data) => data,

@@ -133,16 +133,3 @@ async fn without_a_named_rule_the_grant_of_everything_takes_the_rest() {
     let request = visitor.request(Method::GET, "anything.else", "/", empty());
     assert_eq!(visitor.ask(APP, request).await.status, StatusCode::OK);
 }
-
-/// The check of tokens is not there yet, so a rule that wants one is closed: never open.
-#[tokio::test]
-async fn a_rule_that_wants_a_token_lets_nobody_through() {
-    let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
-    let access = "{ required: true, teamName: team, audTag: [x] }";
-    let rules = format!(
-        "  - hostname: a.example.test\n    service: http_status:200\n    originRequest: {{ access: {access} }}\n  - service: http_status:201"
-    );
-    let _connector = Connector::start(Way::Quic, &edge, "home", &rules);
-    edge.has_connections(4).await;
-    assert_eq!(edge.visitor().get("a.example.test", "/").await.status, 403);
-}

@@ -9,6 +9,7 @@ mod command;
 mod failover;
 mod forwarding;
 mod hosts;
+mod origins;
 mod program;
 mod push;
 mod refusals;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::{Access, Balance, HealthCheck};
+
 /// Settings of the requests to one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginRequest {
@@ -47,6 +49,12 @@ pub struct OriginRequest {
     pub http2_origin: bool,
     /// Tell a TCP service whose connection it is; ours.
     pub proxy_protocol: ProxyProtocol,
+    /// Silence in both directions after which a stream is ended; zero for never; ours.
+    pub idle_timeout: Duration,
+    /// How requests are spread over several origins; ours.
+    pub balance: Balance,
+    /// Regular checks of several origins; ours.
+    pub health_check: Option<HealthCheck>,
     /// Check of the visitor's token at the connector.
     pub access: Option<Access>,
 }
@@ -76,6 +84,9 @@ pub struct OriginRequestPatch {
     pub ip_rules: Option<Vec<IpRule>>,
     pub http2_origin: Option<bool>,
     pub proxy_protocol: Option<ProxyProtocol>,
+    pub idle_timeout: Option<Duration>,
+    pub balance: Option<Balance>,
+    pub health_check: Option<HealthCheck>,
     pub access: Option<Access>,
 }
 
@@ -124,19 +135,6 @@ pub struct IpPrefix {
 #[error("not a network in CIDR form, such as `192.168.0.0/16` or `2001:db8::/32`")]
 pub struct IpPrefixError;
 
-/// Check of a visitor's token at the connector.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Refuse requests without a valid token.
-    pub required: bool,
-    /// Whose keys sign the tokens.
-    pub team_name: String,
-    /// Audiences that are accepted.
-    pub aud_tag: Vec<String>,
-    /// Environment of the issuer, mostly empty.
-    pub environment: String,
-}
-
 impl Default for OriginRequest {
     fn default() -> Self {
         Self {
@@ -159,6 +157,9 @@ impl Default for OriginRequest {
             ip_rules: Vec::new(),
             http2_origin: false,
             proxy_protocol: ProxyProtocol::Off,
+            idle_timeout: Duration::ZERO,
+            balance: Balance::RoundRobin,
+            health_check: None,
             access: None,
         }
     }
@@ -189,6 +190,9 @@ impl OriginRequestPatch {
             ip_rules: given_rules.unwrap_or(&base.ip_rules).clone(),
             http2_origin: self.http2_origin.unwrap_or(base.http2_origin),
             proxy_protocol: self.proxy_protocol.unwrap_or(base.proxy_protocol),
+            idle_timeout: self.idle_timeout.unwrap_or(base.idle_timeout),
+            balance: self.balance.unwrap_or(base.balance),
+            health_check: self.health_check.as_ref().or(base.health_check.as_ref()).cloned(),
             access: self.access.as_ref().or(base.access.as_ref()).cloned(),
         }
     }

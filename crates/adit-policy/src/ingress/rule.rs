@@ -15,6 +15,8 @@ pub struct Rule {
     pub path: Option<Regex>,
     /// Who answers.
     pub service: Service,
+    /// Who answers as well: requests are spread over all of them. Mostly empty; ours.
+    pub more: Vec<Service>,
     /// How to talk to that service.
     pub origin: OriginRequest,
 }
@@ -60,6 +62,11 @@ pub fn path_regex(text: &str) -> Result<Regex, PathError> {
 }
 
 impl Rule {
+    /// Everyone who answers: one, or several.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        std::iter::once(&self.service).chain(&self.more)
+    }
+
     /// Whether it matches every request.
     #[must_use]
     pub fn is_catch_all(&self) -> bool {

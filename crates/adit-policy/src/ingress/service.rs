@@ -102,6 +102,12 @@ impl Service {
         }
     }
 
+    /// Whether it is an address to connect to.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Unix { .. } | Self::Tcp { .. })
+    }
+
     /// The address that might be meant by a text that is no service.
     #[must_use]
     pub fn suggest(text: &str) -> Option<String> {

@@ -11,6 +11,7 @@ fn rule(hostname: &str, path: &str, service: &str) -> Rule {
         hostname: RuleHost::parse(hostname).unwrap(),
         path: (!path.is_empty()).then(|| path_regex(path).unwrap()),
         service: Service::parse(service).unwrap(),
+        more: Vec::new(),
         origin: OriginRequest::default(),
     }
 }

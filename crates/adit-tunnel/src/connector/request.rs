@@ -72,6 +72,12 @@ impl RequestBody {
         Self { source, remaining }
     }
 
+    /// The body itself; what is left here is empty.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self { source: Source::Empty, remaining: None })
+    }
+
     /// The next piece; `None` at the well-formed end. Cancel-safe. Not asking is back-pressure.
     pub async fn next(&mut self) -> Option<Result<Chunk, StreamError>> {
         poll_fn(|cx| self.poll_next(cx)).await
