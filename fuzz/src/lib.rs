@@ -9,6 +9,7 @@ use adit_http::answer::{self, body::BodyReader, body::Piece};
 use adit_wire::configuration::Configuration;
 use adit_wire::connect::{decode_request_stream, decode_response_stream};
 use adit_wire::credentials::Credentials;
+use adit_wire::datagram::{self, Datagram, Version};
 use adit_wire::frame::{FrameDecoder, Item};
 use adit_wire::{packed, preamble, socks5, token};
 use bytes::{Bytes, BytesMut};
@@ -17,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -30,6 +31,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("edge_yml", edge_yml),
     ("config_yml", config_yml),
     ("socks5", socks5),
+    ("datagram", datagram),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -66,6 +68,28 @@ pub fn socks5(data: &[u8]) {
     if let Some(used) = request {
         assert_eq!(socks5::request(&data[..used - 1]), Ok(None));
     }
+}
+
+/// A datagram of either version: what is read writes to the same bytes, but for what nobody reads.
+pub fn datagram(data: &[u8]) {
+    for version in [Version::V2, Version::V3] {
+        let Ok(read) = version.decode(Bytes::copy_from_slice(data)) else { continue };
+        let written = match &read {
+            Datagram::Payload { id, data } => version.payload(*id, data),
+            Datagram::Register { id, to, idle } => datagram::register(*id, *to, *idle),
+            Datagram::Registered { id, outcome } => datagram::registered(*id, outcome),
+            Datagram::Other => continue,
+        };
+        if let Datagram::Payload { .. } = read {
+            assert_eq!(written, data);
+        }
+        assert_eq!(version.decode(written).map(|again| again == read || is_cut(&read)), Ok(true));
+    }
+}
+
+/// A reason that is longer than a datagram, or no text, is not written as it was read.
+fn is_cut(read: &Datagram) -> bool {
+    matches!(read, Datagram::Registered { outcome: datagram::Outcome::Failed(_), .. })
 }
 
 /// Packed headers: what was unpacked packs and unpacks to the same.

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adit_policy::ingress::{Ingress, OriginRequest, OriginRequestPatch, Service};
+use adit_policy::ingress::{Ingress, OriginRequest, OriginRequestPatch, Service, WarpRouting};
 use adit_wire::configuration::Configuration;
 use adit_wire::secret::Secret;
 
@@ -25,7 +25,7 @@ use crate::source::Source;
 use crate::yaml::{self, Node, Table};
 
 pub(crate) use rules::NO_RULES;
-pub use settings::{EdgeIpVersion, Protocol, WarpRouting};
+pub use settings::{EdgeIpVersion, Protocol};
 pub use single::service_of_url;
 
 /// The file, checked. Flags of the command line and the environment come on top of it.
@@ -103,15 +103,14 @@ impl ConnectorFile {
     /// The rules; else one rule for the one service; else 503 for everything.
     #[must_use]
     pub fn ingress_or_single(&self) -> Ingress {
-        if let Some(ingress) = &self.ingress {
-            return ingress.clone();
-        }
-        match &self.single {
-            Some(service) => {
+        let ingress = match (&self.ingress, &self.single) {
+            (Some(ingress), _) => ingress.clone(),
+            (None, Some(service)) => {
                 Ingress::single(service.clone(), self.single_origin.apply(&OriginRequest::default()))
             }
-            None => Ingress::default_503(),
-        }
+            (None, None) => Ingress::default_503(),
+        };
+        ingress.with_warp(self.warp_routing.clone())
     }
 
     /// What the connector tells its edge. `flags` from elsewhere come on top of those of the file.
@@ -121,12 +120,15 @@ impl ConnectorFile {
     }
 }
 
-/// Reads `ingress` and `originRequest` of a tunnel whose configuration the edge holds: the same keys as in a connector's
+/// Reads `ingress`, `originRequest` and `warp-routing` of a tunnel whose configuration the edge holds: the same keys as in a connector's
 /// file. `None`: there are no rules, or a rule is wrong.
 pub(crate) fn held(table: &mut Table<'_>, findings: &mut Findings) -> Option<Ingress> {
     let origin = table.take("originRequest").map(|node| origin_request::decode(node, Form::File, findings));
     let defaults = origin.flatten().unwrap_or_default().apply(&OriginRequest::default());
-    table.take("ingress").and_then(|node| rules::decode(node, &defaults, Form::File, findings))
+    let warp = table.take("warp-routing").map(|node| settings::decode_warp(node, Form::File, findings));
+    let rules = table.take("ingress");
+    let ingress = rules.and_then(|node| rules::decode(node, &defaults, Form::File, findings))?;
+    Some(ingress.with_warp(warp.unwrap_or_default()))
 }
 
 /// How the same keys are read from a file and from the wire.
@@ -175,6 +177,8 @@ fn decode(root: &Node, findings: &mut Findings) -> Option<ConnectorFile> {
     settings::decode(&mut table, &mut file, findings);
     file.reported_flags = flags::reported(&mut table);
     file.other = flags::others(&mut table, findings);
+    let flows = file.other.get("max-active-flows").and_then(|number| number.parse().ok());
+    file.warp_routing.max_active_flows = flows.unwrap_or(file.warp_routing.max_active_flows);
     table.finish(findings);
     Some(file)
 }

@@ -1,6 +1,7 @@
 //! `edge.yml`: what the public side serves, and for whom.
 
 mod listen;
+mod ports;
 mod secret_file;
 mod tunnels;
 
@@ -14,6 +15,7 @@ use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
 pub use listen::Listen;
+pub use ports::PortEntry;
 pub use tunnels::{TunnelAddition, TunnelEntry};
 
 /// The file, checked.
@@ -31,6 +33,8 @@ pub struct EdgeFile {
     pub tunnels: Vec<TunnelEntry>,
     /// What the file adds to tunnels that are stored elsewhere.
     pub additions: Vec<TunnelAddition>,
+    /// Ports that lead into tunnels without HTTP.
+    pub ports: Vec<PortEntry>,
     /// Directory of the edge's state.
     pub data_dir: PathBuf,
     /// Address of the operator, for certificate authorities.
@@ -101,7 +105,8 @@ impl EdgeFile {
     }
 
     pub(crate) fn snapshot_of(&self, tunnels: Vec<Tunnel>) -> Snapshot {
-        Snapshot::new(self.domain.clone(), self.http_mode, tunnels)
+        let ports = self.ports.iter().map(|entry| entry.port.clone()).collect();
+        Snapshot::new(self.domain.clone(), self.http_mode, tunnels).with_ports(ports)
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -125,6 +130,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let certificates = table.take("certificates").map(|node| decode_certificates(node, files, findings));
     let tunnels = table.take("tunnels").map(|node| tunnels::decode(node, files, findings));
     let declared = tunnels.unwrap_or_default();
+    let ports = table.take("ports").map(|node| ports::decode(node, findings)).unwrap_or_default();
     let data_dir = table.take("data-dir").and_then(|node| yaml::path_text(node, findings));
     let email = table.take("email").and_then(|node| decode_email(node, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
@@ -137,6 +143,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         certificates: certificates.unwrap_or_default(),
         tunnels: declared.tunnels,
         additions: declared.additions,
+        ports,
         data_dir: source.resolve(data_dir.unwrap_or("data")),
         email,
         access_log: access_log.unwrap_or_default(),

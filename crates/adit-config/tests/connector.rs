@@ -113,7 +113,7 @@ fn the_edge_is_told_little_when_there_is_little() {
 fn pushed(json: &Value) -> Result<Vec<String>, String> {
     let configuration =
         Configuration::from_json(json.to_string().as_bytes()).map_err(|error| error.to_string())?;
-    let (ingress, _) = remote::ingress(&configuration)?;
+    let ingress = remote::ingress(&configuration)?;
     Ok(ingress
         .rules
         .iter()

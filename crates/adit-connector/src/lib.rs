@@ -24,6 +24,8 @@ mod idle;
 
 mod origin;
 
+mod private;
+
 mod hello;
 
 mod rescue;
@@ -58,6 +60,7 @@ pub struct Connector {
     /// Connections, version, faults.
     pub status: Status,
     issuers: Issuers,
+    flows: private::Flows,
     /// Says that other rules are in force.
     changed: watch::Sender<()>,
 }
@@ -72,6 +75,7 @@ impl Connector {
             metrics,
             status: Status::default(),
             issuers: Issuers::default(),
+            flows: private::Flows::default(),
             changed: watch::Sender::new(()),
         })
     }

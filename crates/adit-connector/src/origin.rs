@@ -7,7 +7,6 @@ mod http1;
 mod http2;
 mod io;
 mod proxy;
-mod proxy_protocol;
 mod socks;
 mod tcp;
 mod tls;

@@ -1,6 +1,7 @@
 //! The only place where an error becomes an answer to the edge. Causes go to the log and to the edge's operator; the
 //! visitor sees neither.
 
+pub(crate) use adit_telemetry::logging::chain;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::Reply;
 use adit_wire::fields::Fields;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 
 use crate::access::Denied;
 use crate::origin::OriginError;
+use crate::private::NotOffered;
 
 /// What can go wrong with a stream.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub(crate) enum Problem {
     /// The rule's service is of a kind that cannot be asked this.
     #[error("a `{0}` service cannot answer this request")]
     Unsupported(String),
+    /// The edge asks for what is not offered.
+    #[error(transparent)]
+    NotOffered(#[from] NotOffered),
     /// The origin could not be asked, or broke off before its head was complete.
     #[error(transparent)]
     Origin(#[from] OriginError),
@@ -50,6 +55,7 @@ impl Problem {
             Self::Denied(_) => "forbidden",
             Self::Malformed(_) => "malformed_request",
             Self::Unsupported(_) => "unsupported_service",
+            Self::NotOffered(_) => "not_allowed",
             Self::Origin(error) => error.code(),
             Self::Gone(_) | Self::Cancelled => "cancelled",
         }
@@ -88,19 +94,4 @@ async fn bare(status: u16, reply: Reply) -> u16 {
     // An edge that is gone needs no answer.
     drop(reply.head(status, &Fields::default(), Bytes::new(), true).await);
     status
-}
-
-/// A problem with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -21,7 +21,7 @@ use crate::ingress::{CurrentRules, Found};
 use crate::origin::{Origin, OriginError};
 use crate::record::Record;
 use crate::rescue::{Problem, rescue};
-use crate::{hello, origin};
+use crate::{hello, origin, private};
 
 /// Where streams are served: one worker.
 pub(crate) struct Place {
@@ -79,6 +79,10 @@ impl Place {
         answer: &mut Answer,
         record: &mut Record,
     ) -> Result<(), Problem> {
+        if request.kind == StreamKind::Tcp {
+            let session = TcpSession::begin(&self.connector);
+            return private::tcp::connect(&self.connector, request, body, answer, session).await;
+        }
         let rules = self.rules.get();
         let found = rules.find(request)?;
         record.rule(found.index);
@@ -131,8 +135,6 @@ impl Place {
     ) -> Result<(), Problem> {
         let is_http = matches!(origin.service(), Service::Http { .. } | Service::Unix { .. });
         match request.kind {
-            // Raw TCP to an address of the edge's choice: never without the rule's consent.
-            StreamKind::Tcp => Err(Problem::Unsupported("tcp".to_owned())),
             StreamKind::Http if is_http => origin::request(origin, request, body, answer).await,
             StreamKind::WebSocket if is_http => origin::websocket(origin, request, body, answer).await,
             _ => origin::tcp(origin, request, body, answer, TcpSession::begin(&self.connector)).await,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use adit_lifecycle::drain::DrainWatcher;
 use adit_tunnel::LinkClosed;
-use adit_tunnel::connector::Link;
+use adit_tunnel::connector::{Handlers, Link, UdpSessions};
 use adit_tunnel::control::client::{Control, RegisterFailed};
 use adit_tunnel::tls::ConnectorTls;
 use adit_wire::credentials::Credentials;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::dialler::Dialler;
 pub use crate::dialler::Transport;
+use crate::private::udp::{Calls, Sessions as UdpFlows};
 use crate::remote::Remote;
 use crate::rescue::chain;
 use crate::serve::{Load, Place};
@@ -54,6 +55,8 @@ pub struct Settings {
     pub pause_max: Duration,
     /// Whether only post-quantum key exchange is good enough; the trust says so already.
     pub post_quantum: bool,
+    /// Whether UDP sessions use datagrams of version 3.
+    pub datagram_v3: bool,
     /// How long a drain may take.
     pub grace: Duration,
     /// Version that the edge is told.
@@ -225,10 +228,21 @@ impl Session {
 
     fn registration(&self, attempts: u8) -> RegisterRequest {
         let credentials = &self.shared.settings.credentials;
-        let known = [features::ALLOW_REMOTE_CONFIG, features::SERIALIZED_HEADERS, features::QUIC_EOF];
+        let known = [
+            features::ALLOW_REMOTE_CONFIG,
+            features::SERIALIZED_HEADERS,
+            features::QUIC_EOF,
+            features::DATAGRAM_V2,
+        ];
+        let newer = self.shared.settings.datagram_v3.then_some(features::DATAGRAM_V3);
         let strict = self.shared.settings.post_quantum.then_some(features::POST_QUANTUM);
-        let features =
-            known.into_iter().chain(strict).chain(Extensions::ALL.names()).map(str::to_owned).collect();
+        let features = known
+            .into_iter()
+            .chain(strict)
+            .chain(newer)
+            .chain(Extensions::ALL.names())
+            .map(str::to_owned)
+            .collect();
         RegisterRequest {
             auth: TunnelAuth {
                 account_tag: credentials.account_tag.clone(),
@@ -262,7 +276,15 @@ impl Session {
         );
         tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
-        link.on_configuration(Rc::new(move |version, json| remote.take(&connector, version, json)));
+        let sessions = link
+            .datagrams()
+            .map(|datagrams| UdpFlows::new(&self.shared.connector, datagrams, link.session_ended()));
+        link.answer_calls(Handlers {
+            configuration: Some(Rc::new(move |version, json| remote.take(&connector, version, json))),
+            sessions: sessions.clone().map(|sessions| Rc::new(Calls(sessions)) as Rc<dyn UdpSessions>),
+        });
+        // Ends with the connection.
+        let datagrams = sessions.map(|sessions| tokio::task::spawn_local(sessions.run()));
         // An edge that holds our configuration knows it.
         let telling = (!details.remotely_managed).then(|| {
             tokio::task::spawn_local(tell(
@@ -277,6 +299,9 @@ impl Session {
             telling.abort();
         }
         link.close("bye");
+        if let Some(datagrams) = datagrams {
+            datagrams.abort();
+        }
         if let Ended::Closed(cause) = &ended {
             tracing::debug!(connIndex = self.index, %cause, "link closed");
         }

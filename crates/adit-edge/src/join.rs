@@ -14,7 +14,7 @@ use adit_tunnel::Protocol;
 use adit_tunnel::control::server::Registrar;
 use adit_tunnel::edge::{Accepted, Connection};
 use adit_wire::configuration::Configuration;
-use adit_wire::features::Extensions;
+use adit_wire::features::{Extensions, datagram_version};
 use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest};
 use uuid::Uuid;
 
@@ -39,6 +39,7 @@ pub(crate) async fn serve(edge: Arc<Edge>, worker: usize, remote: SocketAddr, ac
         () = control.serve(join.clone()) => join.ended("the control stream ended"),
         () = join.give_up() => {}
         () = connection.watch_health() => {}
+        () = connection.serve_datagrams() => {}
         () = join.drained() => {}
         () = join.push() => {}
     }
@@ -247,6 +248,7 @@ impl Registrar for Join {
     fn register(&self, request: RegisterRequest) -> Result<ConnectionDetails, RegisterError> {
         let features = request.options.client.features.iter().map(String::as_str);
         let offered = Extensions::from_features(features);
+        self.connection.set_datagrams(datagram_version(&request.options.client.features));
         self.take(&request, offered).inspect_err(|refusal| {
             // cloudflared does not log a refusal that it gets over QUIC. It does log why a connection was closed.
             if offered == Extensions::default() && self.connection.protocol() == Protocol::Quic {

@@ -2,7 +2,8 @@
 //!
 //! The files stand in the order of a request: [`listener`] accepts, [`tls`] ends TLS, `serve` runs the stages, `route`
 //! finds the tunnel, `upstream` asks a connection, `forward` carries heads and bodies, `rescue` turns errors into
-//! answers, `record` writes what happened. Beside them, `join` takes tunnel connections in and [`registry`] holds them.
+//! answers, `record` writes what happened. Beside them, `join` takes tunnel connections in, [`registry`] holds
+//! them, and `ports` leads bytes without HTTP through them.
 //!
 //! It knows no files, no YAML and no certificate authority: it is given a Snapshot and a table of certificates.
 
@@ -27,6 +28,8 @@ mod rescue;
 mod record;
 
 mod join;
+
+mod ports;
 
 pub mod registry;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
+use adit_policy::port::{Port, PortProtocol};
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::edge::{accept_h2, accept_quic};
 use adit_tunnel::tls::EdgeTls;
@@ -31,7 +32,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::serve::{Visitor, serve};
 use crate::worker::Worker;
-use crate::{Edge, join, tls};
+use crate::{Edge, join, ports, tls};
 
 /// How often a port that is free on TCP and on UDP is looked for, where any will do.
 const PORT_ATTEMPTS: usize = 20;
@@ -40,7 +41,7 @@ const BACKLOG: i32 = 4096;
 /// Connections that wait for their worker.
 const DEALT_MAX: usize = 1024;
 /// Pause after an accept that failed, as when file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Which addresses to listen on.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +119,40 @@ impl Addresses {
     }
 }
 
+/// The socket of a port without HTTP.
+pub(crate) struct BoundPort {
+    /// The address in fact.
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: PortSocket,
+}
+
+/// Of which kind it is.
+pub(crate) enum PortSocket {
+    Tcp(TcpListener),
+    Udp(tokio::net::UdpSocket),
+}
+
+/// Binds the socket of a port.
+///
+/// # Errors
+/// [`BindError`] when the address is not to be had.
+pub(crate) fn bind_port(port: &Port) -> Result<BoundPort, BindError> {
+    let failed = |error| failed("port", port.listen, error);
+    Ok(match port.protocol {
+        PortProtocol::Tcp => {
+            let listener = bind_tcp(port.listen, false).map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            BoundPort { address, socket: PortSocket::Tcp(TcpListener::from_std(listener).map_err(failed)?) }
+        }
+        PortProtocol::Udp => {
+            let socket = adit_tunnel::quic::bind_udp(port.listen, false).map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            let socket = tokio::net::UdpSocket::from_std(socket).map_err(failed)?;
+            BoundPort { address, socket: PortSocket::Udp(socket) }
+        }
+    })
+}
+
 fn failed(what: &'static str, address: SocketAddr, source: io::Error) -> BindError {
     let hint = match source.kind() {
         io::ErrorKind::AddrInUse => {
@@ -166,6 +201,7 @@ enum Dealt {
     Http(StdStream, SocketAddr),
     Tunnel(StdStream, SocketAddr),
     Quic(Box<quinn::Incoming>),
+    Port(StdStream, SocketAddr, Arc<Port>),
 }
 
 /// Counts one connection as held for as long as it lives, also when its task panics.
@@ -251,11 +287,12 @@ pub fn tables(
 impl Table {
     /// Serves until the drain begins, then until running requests are done.
     pub async fn serve(mut self, worker: usize, drain: DrainWatcher) {
-        if let Some((bound, dealer)) = self.accepts.take()
-            && let Err(error) = accept_all(bound, &dealer, &self.tunnel_tls, &drain)
-        {
-            tracing::error!(%error, "cannot serve the listeners");
-            return;
+        if let Some((bound, dealer)) = self.accepts.take() {
+            open_ports(self.edge.clone(), dealer.clone(), drain.clone());
+            if let Err(error) = accept_all(bound, &dealer, &self.tunnel_tls, &drain) {
+                tracing::error!(%error, "cannot serve the listeners");
+                return;
+            }
         }
         let place = Rc::new(Place {
             worker: Rc::new(Worker::new(worker, self.workers, self.edge.access_log.lane())),
@@ -301,6 +338,18 @@ fn accept_all(bound: Bound, dealer: &Dealer, tls: &EdgeTls, drain: &DrainWatcher
     Ok(())
 }
 
+/// Ports open and close with the configuration, and end with the drain.
+fn open_ports(edge: Arc<Edge>, dealer: Dealer, drain: DrainWatcher) {
+    let deal: ports::Deal =
+        Arc::new(move |stream, remote, port| dealer.deal(Dealt::Port(stream, remote, port)));
+    spawn_local(async move {
+        tokio::select! {
+            () = ports::run(edge, deal) => {}
+            () = drain.draining() => {}
+        }
+    });
+}
+
 async fn accept_tcp(listener: TcpListener, dealer: &Dealer, kind: Kind) {
     loop {
         match listener.accept().await {
@@ -341,6 +390,7 @@ impl Place {
             Dealt::Http(stream, remote) => self.http(stream, remote).await,
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
             Dealt::Quic(incoming) => self.quic(*incoming).await,
+            Dealt::Port(stream, remote, port) => self.port(stream, remote, &port).await,
         }
     }
 
@@ -366,6 +416,12 @@ impl Place {
             Ok(Ok(stream)) => self.visitor_h1(stream, self.visitor(remote, true)).await,
             Ok(Err(_)) | Err(_) => drop(self.edge.metrics.handshake_failures.inc()),
         }
+    }
+
+    async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Port) {
+        let Ok(stream) = nodelay(stream) else { return };
+        let _blocker = self.drain.block();
+        ports::serve_tcp(&self.edge, &self.worker, stream, remote, port).await;
     }
 
     async fn http(&self, stream: StdStream, remote: SocketAddr) {

@@ -1,4 +1,5 @@
-//! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, answers of origins, local endpoints.
+//! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, answers of origins, local
+//! endpoints.
 
 pub mod hop;
 
@@ -9,6 +10,8 @@ pub mod upgrade;
 pub mod relay;
 
 pub mod websocket;
+
+pub mod proxy_protocol;
 
 pub mod page;
 

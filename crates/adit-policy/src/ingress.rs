@@ -5,6 +5,7 @@ mod balance;
 mod origin;
 mod rule;
 mod service;
+mod warp;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -23,12 +24,15 @@ pub use origin::{
 };
 pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
 pub use service::{Service, ServiceError};
+pub use warp::WarpRouting;
 
 /// An ordered list of rules; the first match wins. The last rule, and no other, matches everything.
 #[derive(Clone, Debug)]
 pub struct Ingress {
     /// The rules. Made by [`Ingress::new`], they are never empty.
     pub rules: Vec<Rule>,
+    /// What is reached beside the rules.
+    pub warp: WarpRouting,
 }
 
 /// What a connector says that it serves.
@@ -76,7 +80,7 @@ impl Ingress {
             return Err(IngressError::EarlyCatchAll { number: index + 1, hostname });
         }
         match last.is_catch_all() {
-            true => Ok(Self { rules }),
+            true => Ok(Self { rules, warp: WarpRouting::default() }),
             false => Err(IngressError::LastNotCatchAll),
         }
     }
@@ -84,7 +88,15 @@ impl Ingress {
     /// One service for everything.
     #[must_use]
     pub fn single(service: Service, origin: OriginRequest) -> Self {
-        Self { rules: vec![Rule { hostname: None, path: None, service, more: Vec::new(), origin }] }
+        let rule = Rule { hostname: None, path: None, service, more: Vec::new(), origin };
+        Self { rules: vec![rule], warp: WarpRouting::default() }
+    }
+
+    /// The same with another private network.
+    #[must_use]
+    pub fn with_warp(mut self, warp: WarpRouting) -> Self {
+        self.warp = warp;
+        self
     }
 
     /// No rules were given: 503 for everything.

@@ -12,6 +12,8 @@ pub mod grant;
 
 pub mod snapshot;
 
+pub mod port;
+
 pub mod route;
 
 pub mod ingress;

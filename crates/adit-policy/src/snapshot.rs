@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::grant::Grant;
 use crate::host::Hostname;
 use crate::ingress::Claims;
+use crate::port::Port;
 
 pub use secret::{AcceptedSecret, TunnelSecret};
 
@@ -68,6 +69,7 @@ pub struct Snapshot {
     /// What the plain HTTP listener does.
     pub http_mode: HttpMode,
     tunnels: Vec<Tunnel>,
+    ports: Vec<Port>,
     by_id: HashMap<TunnelId, usize>,
     by_name: HashMap<String, usize>,
 }
@@ -82,7 +84,20 @@ impl Snapshot {
             by_id.entry(tunnel.id).or_insert(index);
             by_name.entry(tunnel.name.clone()).or_insert(index);
         }
-        Self { domain, http_mode, tunnels, by_id, by_name }
+        Self { domain, http_mode, tunnels, ports: Vec::new(), by_id, by_name }
+    }
+
+    /// The same with ports that lead into tunnels without HTTP.
+    #[must_use]
+    pub fn with_ports(mut self, ports: Vec<Port>) -> Self {
+        self.ports = ports;
+        self
+    }
+
+    /// The ports that lead into tunnels without HTTP.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
     }
 
     /// The tunnels, in the order of the configuration.

@@ -122,3 +122,19 @@ fn quieted(level: &str) -> String {
     }
     format!("{level},quinn=warn,quinn_proto=warn,h2=warn,hyper=warn,rustls=error")
 }
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -68,6 +68,12 @@ pub struct EdgeMetrics {
     pub handshake_failures: Counter,
     /// Access records that were dropped.
     pub records_dropped: Gauge,
+    /// Streams and UDP sessions of ports that are open.
+    pub port_sessions: Gauge,
+    /// Streams and UDP sessions of ports that led nowhere.
+    pub port_failures: Counter,
+    /// Packets of UDP ports that were lost here.
+    pub port_dropped: Counter,
     tunnel_connections: Family<TunnelLabels, Gauge>,
     refusals: Family<Word, Counter>,
     errors: Family<Word, Counter>,
@@ -91,6 +97,9 @@ impl EdgeMetrics {
             unknown_hosts: Counter::default(),
             handshake_failures: Counter::default(),
             records_dropped: Gauge::default(),
+            port_sessions: Gauge::default(),
+            port_failures: Counter::default(),
+            port_dropped: Counter::default(),
             tunnel_connections: Family::default(),
             refusals: Family::default(),
             errors: Family::default(),
@@ -100,9 +109,19 @@ impl EdgeMetrics {
         metrics
     }
 
+    fn register_ports(&self, registry: &mut Registry) {
+        let sessions = "Streams and UDP sessions of ports that are open";
+        registry.register("port_sessions", sessions, self.port_sessions.clone());
+        let failures = "Streams and UDP sessions of ports that led nowhere";
+        registry.register("port_failures", failures, self.port_failures.clone());
+        let dropped = "Packets of UDP ports that were lost here";
+        registry.register("port_packets_dropped", dropped, self.port_dropped.clone());
+    }
+
     fn register(&self, registry: &mut Registry, version: &str) {
         registry.register("build", "Version", Info::new([("version", version.to_owned())]));
         registry.register("requests", "Requests answered", self.requests.clone());
+        self.register_ports(registry);
         registry.register_with_unit("request", "Time to answer", Unit::Seconds, self.seconds.clone());
         registry.register_with_unit(
             "response",
@@ -230,6 +249,12 @@ pub struct ConnectorMetrics {
     pub tcp_active: Gauge<i64, AtomicI64>,
     /// TCP sessions so far.
     pub tcp_total: Gauge<u64, AtomicU64>,
+    /// UDP sessions now.
+    pub udp_active: Gauge,
+    /// UDP sessions so far.
+    pub udp_total: Gauge<u64, AtomicU64>,
+    /// Datagrams that a session's socket did not take.
+    pub udp_dropped: Counter,
     /// Version of the rules that an edge pushed; −1 for rules of one's own.
     pub config_version: Gauge<i64, AtomicI64>,
     /// Times that an edge was told the rules.
@@ -262,6 +287,9 @@ impl ConnectorMetrics {
             reconnects: Counter::default(),
             tcp_active: Gauge::default(),
             tcp_total: Gauge::default(),
+            udp_active: Gauge::default(),
+            udp_total: Gauge::default(),
+            udp_dropped: Counter::default(),
             config_version: Gauge::default(),
             config_pushes: Gauge::default(),
             config_push_errors: Gauge::default(),
@@ -313,6 +341,10 @@ impl ConnectorMetrics {
         let tcp = registry.sub_registry_with_prefix("cloudflared_tcp");
         tcp.register("active_sessions", "TCP sessions now", self.tcp_active.clone());
         tcp.register("total_sessions", "TCP sessions so far", self.tcp_total.clone());
+        let udp = registry.sub_registry_with_prefix("cloudflared_udp");
+        udp.register("active_sessions", "UDP sessions now", self.udp_active.clone());
+        udp.register("total_sessions", "UDP sessions so far", self.udp_total.clone());
+        udp.register("dropped_datagrams", "Datagrams that no socket took", self.udp_dropped.clone());
         let orchestration = registry.sub_registry_with_prefix("cloudflared_orchestration");
         let version = "Version of the rules that an edge pushed, or -1";
         orchestration.register("config_version", version, self.config_version.clone());

@@ -77,6 +77,11 @@ impl Edge {
         serde_json::from_slice(&answer.body).unwrap()
     }
 
+    /// Its metrics.
+    pub async fn metrics(&self) -> String {
+        Visitor::plain(self.admin).get("localhost", "/metrics").await.text()
+    }
+
     /// Waits until this many connections of all tunnels serve and none other is there.
     ///
     /// # Panics

@@ -9,19 +9,34 @@ mod request;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use adit_wire::features::Extensions;
+use adit_wire::datagram::Version;
+use adit_wire::features::{self, Extensions};
 use adit_wire::registration::{ConnectionDetails, RegisterRequest};
 
+use uuid::Uuid;
+
+pub use crate::control::sessions::UdpSessions;
 pub use dial::{Dial, DialError, dial};
 pub(crate) use reply::CAUSE;
 pub use reply::{Duplex, Reply, ReplyBody};
 pub use request::{Chunk, RequestBody, StreamRequest};
 
 use crate::control::client::{Control, RegisterFailed};
+use crate::control::sessions;
+use crate::datagrams::Datagrams;
 use crate::{LinkClosed, Protocol, StreamError};
 
 /// Takes a configuration that the edge pushes: version and JSON. Answers the version now in force, or why not.
 pub type ConfigurationHandler = Rc<dyn Fn(i32, &[u8]) -> ConfigurationApplied>;
+
+/// Who answers the edge's calls. Without one, they are refused.
+#[derive(Clone, Default)]
+pub struct Handlers {
+    /// Pushed configurations.
+    pub configuration: Option<ConfigurationHandler>,
+    /// UDP sessions of version 2.
+    pub sessions: Option<Rc<dyn UdpSessions>>,
+}
 
 /// The answer to a pushed configuration (cloudflared: `UpdateConfigurationResponse`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +53,8 @@ pub struct Link {
     control: Control,
     details: ConnectionDetails,
     extensions: Extensions,
-    on_configuration: Option<ConfigurationHandler>,
+    handlers: Handlers,
+    datagram_version: Version,
     backlog: VecDeque<Opening>,
 }
 
@@ -54,7 +70,8 @@ impl Link {
             control,
             details: ConnectionDetails::default(),
             extensions: Extensions::default(),
-            on_configuration: None,
+            handlers: Handlers::default(),
+            datagram_version: Version::V2,
             backlog: VecDeque::new(),
         }
     }
@@ -79,13 +96,42 @@ impl Link {
         let offered = Extensions::from_features(request.options.client.features.iter().map(String::as_str));
         let answered = Extensions::from_features(details.features.iter().map(String::as_str));
         self.extensions = offered.intersection(answered);
+        self.datagram_version = features::datagram_version(&request.options.client.features);
         self.details = details;
         Ok(())
     }
 
-    /// Sets who takes pushed configurations. Without one, pushes are refused.
-    pub fn on_configuration(&mut self, handler: ConfigurationHandler) {
-        self.on_configuration = Some(handler);
+    /// Sets who answers the edge's calls.
+    pub fn answer_calls(&mut self, handlers: Handlers) {
+        self.handlers = handlers;
+    }
+
+    /// The connection's datagrams; `None` on HTTP/2, which has none.
+    #[must_use]
+    pub fn datagrams(&self) -> Option<Datagrams> {
+        match &self.transport {
+            Transport::Quic(transport) => {
+                Some(Datagrams::new(transport.connection.clone(), self.datagram_version))
+            }
+            Transport::H2(_) => None,
+        }
+    }
+
+    /// Tells the edge that a UDP session is over. Version 3 has no word for it, and HTTP/2 no sessions.
+    pub fn session_ended(&self) -> impl Fn(Uuid) + 'static {
+        let connection = match &self.transport {
+            Transport::Quic(transport) if self.datagram_version == Version::V2 => {
+                Some(transport.connection.clone())
+            }
+            Transport::Quic(_) | Transport::H2(_) => None,
+        };
+        move |id| {
+            let Some(connection) = connection.clone() else { return };
+            drop(tokio::task::spawn_local(async move {
+                // An edge that does not hear it finds out by silence.
+                drop(sessions::call_unregister(&connection, id, "idle").await);
+            }));
+        }
     }
 
     /// The next stream that the edge opens. Cancel-safe; the connection lives only while somebody waits here.
@@ -98,7 +144,7 @@ impl Link {
             None => self.transport.accept().await?,
         };
         opening.extensions = self.extensions;
-        opening.on_configuration.clone_from(&self.on_configuration);
+        opening.handlers.clone_from(&self.handlers);
         Ok(opening)
     }
 
@@ -161,7 +207,7 @@ impl Transport {
             Self::Quic(transport) => Source::Quic(transport.accept().await?),
             Self::H2(transport) => Source::H2(transport.accept().await?),
         };
-        Ok(Opening { source, extensions: Extensions::default(), on_configuration: None })
+        Ok(Opening { source, extensions: Extensions::default(), handlers: Handlers::default() })
     }
 }
 
@@ -169,7 +215,7 @@ impl Transport {
 pub struct Opening {
     source: Source,
     extensions: Extensions,
-    on_configuration: Option<ConfigurationHandler>,
+    handlers: Handlers,
 }
 
 enum Source {
@@ -184,8 +230,8 @@ impl Opening {
     /// [`StreamError`] when the stream breaks off or makes no sense; it is reset then.
     pub async fn read(self) -> Result<Option<Stream>, StreamError> {
         match self.source {
-            Source::Quic(opening) => opening.read(self.extensions, self.on_configuration).await,
-            Source::H2(opening) => opening.read(self.extensions, self.on_configuration).await,
+            Source::Quic(opening) => opening.read(self.extensions, self.handlers).await,
+            Source::H2(opening) => opening.read(self.extensions, self.handlers).await,
         }
     }
 }

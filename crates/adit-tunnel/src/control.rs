@@ -8,6 +8,8 @@ pub mod server;
 
 pub(crate) mod push;
 
+pub(crate) mod sessions;
+
 use capnp::message::ReaderOptions;
 
 use crate::limits::RPC_MESSAGE_WORDS_MAX;

@@ -8,6 +8,7 @@ mod h2;
 mod health;
 mod pump;
 mod quic;
+mod udp;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 
 pub use accept::{Accepted, Control, accept_h2, accept_quic};
 pub use body::{Duplex, ResponseBody};
+pub use udp::{UdpFlow, UdpRefused};
 
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
@@ -29,11 +31,11 @@ use crate::{LinkClosed, Protocol, SendError};
 /// What the edge asks a connector.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
-    /// Plain HTTP, or a WebSocket to open.
+    /// Plain HTTP, a WebSocket to open, or raw bytes to an address.
     pub kind: StreamKind,
     /// The request method.
     pub method: &'a Method,
-    /// The host that ingress rules match: lower-case, without port.
+    /// The host that ingress rules match: lower-case, without port. For raw bytes, where they go as `ip:port`.
     pub host: &'a str,
     /// Path and query, as the visitor sent them; starts with `/`.
     pub target: &'a str,
@@ -53,6 +55,7 @@ struct Shared {
     in_flight: AtomicUsize,
     draining: AtomicBool,
     health: health::Health,
+    flows: udp::Flows,
     /// Told when a draining connection has nothing left in flight.
     settled: Notify,
 }
@@ -71,6 +74,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             health: health::Health::default(),
+            flows: udp::Flows::default(),
             settled: Notify::new(),
         }))
     }

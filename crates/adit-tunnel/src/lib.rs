@@ -20,6 +20,8 @@ pub mod edge;
 
 pub mod connector;
 
+pub mod datagrams;
+
 mod coalesce;
 
 mod framing;

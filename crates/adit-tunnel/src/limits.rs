@@ -32,6 +32,12 @@ pub const CONTROL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Words that one RPC message may have (8 bytes each): 4 MiB holds a configuration of 10 000 rules.
 pub const RPC_MESSAGE_WORDS_MAX: usize = 4 * 1024 * 1024 / 8;
 
+/// Times that a UDP session is asked for within [`RPC_TIMEOUT`]: the question is a datagram, and may be lost.
+pub const UDP_REGISTER_ATTEMPTS: u32 = 5;
+
+/// Datagrams that wait for one session's reader: 80 KiB, a burst of 10 ms at 64 Mbit/s.
+pub const UDP_QUEUE: usize = 64;
+
 /// Streams that a peer may hold open at once on one QUIC connection, to begin with. The state machine reserves memory for
 /// each possible stream: 1 024 cost 1 MB, 2^20 cost 85 MB. So the number grows with the streams that are open.
 pub const STREAMS_MAX: u32 = 1024;

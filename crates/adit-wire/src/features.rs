@@ -1,5 +1,7 @@
 //! Feature strings: what a connector announces at registration, and what is ours.
 
+use crate::datagram::Version;
+
 /// The edge may push configurations.
 pub const ALLOW_REMOTE_CONFIG: &str = "allow_remote_config";
 /// Response headers come packed on HTTP/2.
@@ -14,6 +16,13 @@ pub const QUIC_EOF: &str = "support_quic_eof";
 pub const MANAGEMENT_LOGS: &str = "management_logs";
 /// Only post-quantum key exchange is allowed.
 pub const POST_QUANTUM: &str = "postquantum";
+
+/// The datagrams of a connector that announces these features. Version 2 stays announced beside version 3.
+#[must_use]
+pub fn datagram_version<S: AsRef<str>>(features: &[S]) -> Version {
+    let newer = features.iter().any(|feature| feature.as_ref() == DATAGRAM_V3);
+    if newer { Version::V3 } else { Version::V2 }
+}
 
 /// What our own two ends can do beyond cloudflared's protocol. cloudflared ignores strings that it does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -33,3 +33,5 @@ pub mod rpc;
 pub mod configuration;
 
 pub mod socks5;
+
+pub mod datagram;

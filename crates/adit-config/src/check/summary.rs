@@ -27,6 +27,11 @@ pub(super) fn edge(file: &EdgeFile, snapshot: &Snapshot) -> String {
     for tunnel in snapshot.tunnels() {
         line(&mut text, &format!("tunnel {}", tunnel.name), &names(tunnel));
     }
+    for entry in &file.ports {
+        let port = &entry.port;
+        let left = format!("port {} ({})", port.listen, port.protocol);
+        line(&mut text, &left, &format!("-> {} in tunnel {}", port.to, port.tunnel));
+    }
     text
 }
 

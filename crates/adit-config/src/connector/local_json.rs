@@ -6,32 +6,29 @@ use std::time::Duration;
 
 use adit_policy::ingress::{
     Access, HealthCheck, Ingress, IpRule, OriginRequest, ProxyProtocol, ProxyType, Rule, RuleHost,
+    WarpRouting,
 };
 use adit_wire::configuration::{Configuration, IngressRule};
 use serde_json::{Map, Value, json};
 
-use super::{ConnectorFile, WarpRouting};
+use super::ConnectorFile;
 
 /// The configuration of a file. `flags` from elsewhere come on top of those of the file.
 #[must_use]
 pub fn local_configuration(file: &ConnectorFile, flags: &BTreeMap<String, String>) -> Configuration {
     let mut all = file.reported_flags.clone();
     all.extend(flags.clone());
-    configuration(&file.ingress_or_single(), &file.warp_routing, &all)
+    configuration(&file.ingress_or_single(), &all)
 }
 
 /// The configuration of rules that need not come from a file.
 #[must_use]
-pub fn configuration(
-    ingress: &Ingress,
-    warp_routing: &WarpRouting,
-    flags: &BTreeMap<String, String>,
-) -> Configuration {
+pub fn configuration(ingress: &Ingress, flags: &BTreeMap<String, String>) -> Configuration {
     Configuration {
         flags: flags.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
         ingress: ingress.rules.iter().map(rule).collect(),
         origin_request: Map::new(),
-        warp_routing: warp(warp_routing),
+        warp_routing: warp(&ingress.warp),
     }
 }
 

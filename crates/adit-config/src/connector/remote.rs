@@ -7,7 +7,7 @@ use adit_policy::ingress::{Ingress, OriginRequest};
 use adit_wire::configuration::Configuration;
 use serde_json::{Map, Value, json};
 
-use super::{Form, WarpRouting, origin_request, rules, settings};
+use super::{Form, origin_request, rules, settings};
 use crate::diagnostic::{Findings, Report};
 use crate::source::Source;
 use crate::yaml::{Kind, Node};
@@ -16,7 +16,7 @@ use crate::yaml::{Kind, Node};
 ///
 /// # Errors
 /// Everything that is wrong with it, in one line.
-pub fn ingress(configuration: &Configuration) -> Result<(Ingress, WarpRouting), String> {
+pub fn ingress(configuration: &Configuration) -> Result<Ingress, String> {
     let source = Source::new(Path::new("remote configuration"), "").map_err(|report| one_line(&report))?;
     let mut findings = Findings::new(&source);
     let defaults = origin_request::decode(&object(&configuration.origin_request), Form::Wire, &mut findings);
@@ -27,7 +27,7 @@ pub fn ingress(configuration: &Configuration) -> Result<(Ingress, WarpRouting), 
         false => rules::decode(&rules_node(configuration), &defaults, Form::Wire, &mut findings),
     };
     let (ingress, _) = findings.finish(ingress).map_err(|report| one_line(&report))?;
-    Ok((ingress, warp_routing))
+    Ok(ingress.with_warp(warp_routing))
 }
 
 fn one_line(report: &Report) -> String {

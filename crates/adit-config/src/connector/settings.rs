@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adit_policy::ingress::IpRule;
+use adit_policy::ingress::WarpRouting;
 use adit_wire::secret::Secret;
 
 use super::{ConnectorFile, Form, origin_request};
@@ -33,30 +33,6 @@ pub enum EdgeIpVersion {
     V4,
     /// IPv6 alone.
     V6,
-}
-
-/// Settings of private-network routing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WarpRouting {
-    /// Time to connect. 5 s.
-    pub connect_timeout: Duration,
-    /// Flows at the same time; 0 for no limit.
-    pub max_active_flows: u64,
-    /// Interval of TCP keep-alive probes. 30 s.
-    pub tcp_keep_alive: Duration,
-    /// Where the edge may go over raw TCP and UDP; the first match wins. Without one, nowhere; ours.
-    pub ip_rules: Vec<IpRule>,
-}
-
-impl Default for WarpRouting {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            max_active_flows: 0,
-            tcp_keep_alive: Duration::from_secs(30),
-            ip_rules: Vec::new(),
-        }
-    }
 }
 
 /// cloudflared's own limit.

@@ -105,7 +105,7 @@ fn role_addresses(role: Role, node: &Node, findings: &mut Findings) -> Vec<Place
     nodes.iter().filter_map(|node| Some((role, address(node, findings)?, Some(node.span)))).collect()
 }
 
-fn address(node: &Node, findings: &mut Findings) -> Option<SocketAddr> {
+pub(super) fn address(node: &Node, findings: &mut Findings) -> Option<SocketAddr> {
     let text = yaml::text(node, findings)?;
     let parsed = parse_address(text);
     if parsed.is_none() {

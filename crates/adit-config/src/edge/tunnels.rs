@@ -10,7 +10,7 @@ use adit_policy::snapshot::{Held, Tunnel, TunnelId, TunnelSecret};
 use uuid::Uuid;
 
 use super::{Files, secret_file};
-use crate::connector::{WarpRouting, held, local_json};
+use crate::connector::{held, local_json};
 use crate::diagnostic::Findings;
 use crate::tunnel_name::check_name;
 use crate::yaml::{self, Kind, Node, Span, Table};
@@ -87,7 +87,7 @@ fn own_name(rule: &Rule) -> Option<HostPattern> {
 }
 
 fn hold(ingress: &Ingress) -> Held {
-    let configuration = local_json::configuration(ingress, &WarpRouting::default(), &BTreeMap::new());
+    let configuration = local_json::configuration(ingress, &BTreeMap::new());
     Held { json: configuration.to_json().into(), claims: ingress.claims() }
 }
 

@@ -8,7 +8,7 @@ use adit_policy::snapshot::{Snapshot, Tunnel, TunnelId};
 
 use super::StoredTunnel;
 use crate::diagnostic::{Diagnostic, Report, Severity};
-use crate::edge::{EdgeFile, TunnelAddition};
+use crate::edge::{EdgeFile, PortEntry, TunnelAddition};
 use crate::yaml::Span;
 
 /// Brings both together.
@@ -58,8 +58,19 @@ fn added(edge: &EdgeFile, stored: &StoredTunnel) -> Tunnel {
 /// What the file says of tunnels that nobody created: it may be about to happen.
 #[must_use]
 pub fn not_created(edge: &EdgeFile, snapshot: &Snapshot) -> Vec<Diagnostic> {
-    let missing = edge.additions.iter().filter(|addition| snapshot.tunnel_by_name(&addition.name).is_none());
-    missing.map(|addition| unknown(edge, addition)).collect()
+    let is_missing = |name: &str| snapshot.tunnel_by_name(name).is_none();
+    let additions = edge.additions.iter().filter(|addition| is_missing(&addition.name));
+    let ports = edge.ports.iter().filter(|entry| is_missing(&entry.port.tunnel));
+    let unknown_additions = additions.map(|addition| unknown(edge, addition));
+    unknown_additions.chain(ports.map(|entry| leads_nowhere(edge, entry))).collect()
+}
+
+fn leads_nowhere(edge: &EdgeFile, entry: &PortEntry) -> Diagnostic {
+    let name = &entry.port.tunnel;
+    let message = format!("there is no tunnel `{name}` for this port to lead into");
+    let mut diagnostic = Diagnostic::at(edge.source(), entry.tunnel_span, Severity::Warning, message);
+    diagnostic.help(format!("`adit tunnel create {name}` makes it"));
+    diagnostic
 }
 
 fn unknown(edge: &EdgeFile, addition: &TunnelAddition) -> Diagnostic {

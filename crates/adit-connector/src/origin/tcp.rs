@@ -1,10 +1,11 @@
 //! Bytes inside a WebSocket to a TCP service: `tcp://` and its relatives, `bastion`, `socks-proxy` (cloudflared:
 //! `ingress/origin_connection.go`). Either side's end ends both.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use adit_http::proxy_protocol;
 use adit_http::websocket::{ByteStream, accept_key, relay};
 use adit_policy::ingress::{ProxyType, Service};
 use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
@@ -16,7 +17,7 @@ use tokio::io::{AsyncWriteExt as _, split};
 use tokio::net::TcpStream;
 
 use super::connect::{allowed, connect_any, resolve};
-use super::{Origin, OriginError, proxy_protocol, socks};
+use super::{Origin, OriginError, socks};
 use crate::idle::Watched;
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
@@ -70,9 +71,10 @@ async fn open(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, Ori
     Ok(stream)
 }
 
-/// The visitor's address in the edge's words.
-fn visitor_of(request: &StreamRequest) -> Option<IpAddr> {
-    std::str::from_utf8(request.fields.get("x-real-ip")?).ok()?.trim().parse().ok()
+/// The visitor's address in the edge's words. The edge keeps the port to itself.
+fn visitor_of(request: &StreamRequest) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(request.fields.get("x-real-ip")?).ok()?;
+    Some(SocketAddr::new(text.trim().parse().ok()?, 0))
 }
 
 async fn dial(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, OriginError> {

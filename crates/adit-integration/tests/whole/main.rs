@@ -10,6 +10,7 @@ mod failover;
 mod forwarding;
 mod hosts;
 mod origins;
+mod ports;
 mod program;
 mod push;
 mod refusals;

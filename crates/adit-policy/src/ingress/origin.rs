@@ -101,7 +101,7 @@ pub enum ProxyType {
 }
 
 /// How a TCP service is told whose connection it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProxyProtocol {
     /// Not at all.
     #[default]
@@ -202,11 +202,16 @@ impl OriginRequest {
     /// Whether the SOCKS proxy may connect there. Without a rule that matches, the answer is no.
     #[must_use]
     pub fn allows(&self, address: IpAddr, port: u16) -> bool {
-        let applies = |rule: &&IpRule| {
-            rule.prefix.contains(address) && (rule.ports.is_empty() || rule.ports.contains(&port))
-        };
-        self.ip_rules.iter().find(applies).is_some_and(|rule| rule.allow)
+        allows(&self.ip_rules, address, port)
     }
+}
+
+/// Whether the rules allow it; the first match decides.
+pub(super) fn allows(rules: &[IpRule], address: IpAddr, port: u16) -> bool {
+    let applies = |rule: &&IpRule| {
+        rule.prefix.contains(address) && (rule.ports.is_empty() || rule.ports.contains(&port))
+    };
+    rules.iter().find(applies).is_some_and(|rule| rule.allow)
 }
 
 impl IpPrefix {

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length};
-use super::{ConfigurationHandler, Stream};
+use super::{Handlers, Stream};
 use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::framing::{H2Reader, H2Writer, fields_of};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE};
@@ -154,13 +154,13 @@ impl Inbound {
     pub(super) async fn read(
         self,
         extensions: Extensions,
-        handler: Option<ConfigurationHandler>,
+        handlers: Handlers,
     ) -> Result<Option<Stream>, StreamError> {
         match self.kind() {
             Kind::Stream(kind) => Ok(Some(self.stream(kind, extensions))),
             Kind::Configuration => {
                 let reader = H2Reader::new(self.request.into_body());
-                crate::control::push::answer_h2(reader, self.respond, handler).await;
+                crate::control::push::answer_h2(reader, self.respond, handlers.configuration).await;
                 Ok(None)
             }
             // One control stream per connection is enough; dropping the second resets it.

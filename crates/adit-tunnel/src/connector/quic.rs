@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length};
-use super::{ConfigurationHandler, Stream};
+use super::{Handlers, Stream};
 use crate::framing::{QuicBody, QuicWriter, read_error};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_READ, STREAMS_GROWN_MAX};
 use crate::{LinkClosed, StreamError};
@@ -58,12 +58,12 @@ impl Opening {
     pub(super) async fn read(
         mut self,
         extensions: Extensions,
-        handler: Option<ConfigurationHandler>,
+        handlers: Handlers,
     ) -> Result<Option<Stream>, StreamError> {
         match self.read_first().await? {
             First::Request(request, rest) => Ok(Some(self.stream(request, rest, extensions))),
             First::Rpc(rest) => {
-                crate::control::push::answer(rest, self.recv, self.send, handler).await;
+                crate::control::push::answer(rest, self.recv, self.send, handlers).await;
                 Ok(None)
             }
         }

@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
-use crate::connector::{ConfigurationApplied, ConfigurationHandler, apply};
+use super::sessions;
+use crate::connector::{ConfigurationApplied, ConfigurationHandler, Handlers, apply};
 use crate::framing::H2Reader;
 use crate::limits::{CONTROL_BYTES_MAX, RPC_TIMEOUT};
 
@@ -28,18 +29,18 @@ pub(crate) async fn answer(
     first: Bytes,
     recv: quinn::RecvStream,
     send: quinn::SendStream,
-    handler: Option<ConfigurationHandler>,
+    handlers: Handlers,
 ) {
     let reader = std::io::Cursor::new(first).chain(recv).take(CONTROL_BYTES_MAX);
     let options = super::reader_options();
     let network = twoparty::VatNetwork::new(reader.compat(), send.compat_write(), Side::Server, options);
-    let client: cloudflared_server::Client = capnp_rpc::new_client(Server(handler));
+    let client: cloudflared_server::Client = capnp_rpc::new_client(Server(handlers));
     let system = RpcSystem::new(Box::new(network), Some(client.client));
     // The edge ends the stream after its call; whoever does not is cut.
     drop(timeout(STREAM_TIMEOUT, system).await);
 }
 
-struct Server(Option<ConfigurationHandler>);
+struct Server(Handlers);
 
 impl rpc::Server for Server {
     async fn update_configuration(
@@ -48,7 +49,8 @@ impl rpc::Server for Server {
         mut results: rpc::UpdateConfigurationResults,
     ) -> Result<(), capnp::Error> {
         let params = params.get()?;
-        let applied = apply(self.0.as_ref(), params.get_version(), configuration(params.get_config()?)?);
+        let applied =
+            apply(self.0.configuration.as_ref(), params.get_version(), configuration(params.get_config()?)?);
         let mut out = results.get().init_result();
         out.set_latest_applied_version(applied.version);
         out.set_err(applied.error.as_deref().unwrap_or_default());
@@ -56,8 +58,23 @@ impl rpc::Server for Server {
     }
 }
 
-/// UDP sessions are not offered: the calls answer "unimplemented".
-impl session_manager::Server for Server {}
+impl session_manager::Server for Server {
+    async fn register_udp_session(
+        self: Rc<Self>,
+        params: session_manager::RegisterUdpSessionParams,
+        results: session_manager::RegisterUdpSessionResults,
+    ) -> Result<(), capnp::Error> {
+        sessions::register(self.0.sessions.as_ref(), params, results)
+    }
+
+    async fn unregister_udp_session(
+        self: Rc<Self>,
+        params: session_manager::UnregisterUdpSessionParams,
+        _: session_manager::UnregisterUdpSessionResults,
+    ) -> Result<(), capnp::Error> {
+        sessions::unregister(self.0.sessions.as_ref(), params)
+    }
+}
 
 impl cloudflared_server::Server for Server {}
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::{Connection, Transport, h2};
 use crate::LinkClosed;
 use crate::control::server::{self, Registrar};
+use crate::control::sessions;
 use crate::framing::{H2Reader, H2Writer};
 use crate::limits::REGISTER_TIMEOUT;
 
@@ -29,7 +30,7 @@ pub struct Control(ControlIo);
 
 #[derive(Debug)]
 enum ControlIo {
-    Quic(quinn::Connection, quinn::SendStream, quinn::RecvStream),
+    Quic(Connection, quinn::SendStream, quinn::RecvStream),
     H2(ControlReader, H2Writer),
 }
 
@@ -43,8 +44,9 @@ pub async fn accept_quic(connection: quinn::Connection) -> Result<Accepted, Link
         return Err(LinkClosed::TimedOut);
     };
     let (send, recv) = stream?;
+    let connection = Connection::new(Transport::Quic(connection));
     let control = Control(ControlIo::Quic(connection.clone(), send, recv));
-    Ok(Accepted { connection: Connection::new(Transport::Quic(connection)), control })
+    Ok(Accepted { connection, control })
 }
 
 /// Starts HTTP/2 on an accepted TLS stream and opens the control stream on it.
@@ -72,7 +74,7 @@ impl Control {
             ControlIo::Quic(connection, send, recv) => {
                 tokio::select! {
                     () = server::serve(recv, send, registrar) => {}
-                    () = refuse_streams(&connection) => {}
+                    () = answer_streams(&connection) => {}
                 }
             }
             ControlIo::H2(reader, writer) => server::serve(reader, writer, registrar).await,
@@ -80,10 +82,11 @@ impl Control {
     }
 }
 
-/// The connector's other streams only close UDP sessions, which we never open: dropping one resets it.
-async fn refuse_streams(connection: &quinn::Connection) {
-    while let Ok(stream) = connection.accept_bi().await {
-        drop(stream);
+/// The connector's other streams end UDP sessions. One after the other: each is short, and bounded in time.
+async fn answer_streams(connection: &Connection) {
+    let Transport::Quic(quic) = &connection.0.transport else { return };
+    while let Ok((send, recv)) = quic.accept_bi().await {
+        sessions::answer(connection.sessions(), send, recv).await;
     }
 }
 

@@ -224,9 +224,15 @@ async fn drain_h2(mut recv: h2::RecvStream) {
     drop(tokio::time::timeout(FIN_WAIT, end).await);
 }
 
-/// The status that the visitor gets. 101 is an answer to a WebSocket only.
+/// The status that the visitor gets. 101 is an answer to a WebSocket only; raw bytes have none.
 pub(super) fn final_status(kind: StreamKind, status: Option<u16>) -> Result<StatusCode, SendError> {
     let malformed = |text: &str| SendError::Malformed(text.to_owned());
+    if kind == StreamKind::Tcp {
+        return match status {
+            None | Some(101 | 200) => Ok(StatusCode::SWITCHING_PROTOCOLS),
+            Some(other) => Err(SendError::Origin(format!("the connector answers {other}"))),
+        };
+    }
     let status = status.ok_or_else(|| malformed("no status"))?;
     if status == 101 && kind != StreamKind::WebSocket {
         return Err(malformed("101 without an upgrade"));

@@ -186,7 +186,7 @@ impl Sender {
             ready = self.send.clone().ready() => ready.map_err(|_| SendError::NotSent)?,
             () = guard.suspect() => return Err(SendError::NotSent),
         };
-        let ends = body.is_none() && head.kind != StreamKind::WebSocket;
+        let ends = body.is_none() && head.kind == StreamKind::Http;
         let (response, stream) = send.send_request(request, ends).map_err(|_| SendError::NotSent)?;
         let sink = BodyWriter::H2(H2Writer::new(stream, ends));
         let (response, upload) = match body.take() {
@@ -212,6 +212,9 @@ fn request(head: &RequestHead<'_>) -> Result<Request<()>, SendError> {
     if head.kind == StreamKind::WebSocket {
         let value = HeaderValue::from_static(names::UPGRADE_WEBSOCKET);
         request.headers_mut().insert(names::UPGRADE_HEADER, value);
+    }
+    if head.kind == StreamKind::Tcp {
+        request.headers_mut().insert(names::TCP_PROXY_SRC, HeaderValue::from_static("tcp"));
     }
     Ok(request)
 }

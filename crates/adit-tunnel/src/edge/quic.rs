@@ -77,14 +77,17 @@ fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
         let fields = pairs(head.headers).map(|(name, value)| Entry::Header(name, value));
         [method, host].into_iter().chain(fields).chain(coding).chain(framing)
     };
-    let dest = [&b"https://"[..], head.host.as_bytes(), head.target.as_bytes()];
-    encode_request(&mut out, head.kind, &dest, entries);
+    let url = [&b"https://"[..], head.host.as_bytes(), head.target.as_bytes()];
+    match head.kind {
+        StreamKind::Tcp => encode_request(&mut out, head.kind, &[head.host.as_bytes()], || [].into_iter()),
+        StreamKind::Http | StreamKind::WebSocket => encode_request(&mut out, head.kind, &url, entries),
+    }
     out
 }
 
-/// No body: the stream ends here, unless a WebSocket goes on.
+/// No body: the stream ends here, unless it goes on as bytes both ways.
 fn without_body(kind: StreamKind, mut send: QuicWriter) -> Upload {
-    if kind == StreamKind::WebSocket {
+    if kind != StreamKind::Http {
         return Upload::Kept(BodyWriter::Quic { send, framed: false });
     }
     send.finish();

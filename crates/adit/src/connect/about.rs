@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use adit_config::connector::{WarpRouting, local_json};
+use adit_config::connector::local_json;
 use adit_policy::ingress::Ingress;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::VERSION;
 
 /// The rules in the shape of a configuration.
 pub(super) fn describe(ingress: &Ingress) -> Value {
-    let configuration = local_json::configuration(ingress, &WarpRouting::default(), &BTreeMap::new());
+    let configuration = local_json::configuration(ingress, &BTreeMap::new());
     let mut value = serde_json::to_value(&configuration).unwrap_or_default();
     if let Some(members) = value.as_object_mut() {
         members.insert("originRequest".to_owned(), json!({}));

@@ -11,6 +11,7 @@ use adit_policy::ingress::Ingress;
 use adit_tunnel::Protocol;
 use adit_wire::configuration::Configuration;
 use adit_wire::credentials::Credentials;
+use adit_wire::features;
 use adit_wire::secret::Secret;
 use adit_wire::token;
 use rustls::RootCertStore;
@@ -119,6 +120,10 @@ pub(super) fn settings(file: &ConnectorFile) -> Result<Settings, Failure> {
         family,
         pause_max: Duration::from_secs(1 << file.retries.unwrap_or(RETRIES).min(RETRIES_MAX)),
         post_quantum,
+        datagram_v3: file
+            .other
+            .get("features")
+            .is_some_and(|list| list.split(',').any(|feature| feature.trim() == features::DATAGRAM_V3)),
         grace: file.grace_period.unwrap_or(GRACE),
         version: format!("adit {VERSION}"),
         remote: Remote::new(Box::new(pushed)),
@@ -191,6 +196,5 @@ pub(crate) fn roots(cacert: Option<&Path>) -> Result<RootCertStore, Failure> {
 /// Rules from a configuration that the edge pushed.
 fn pushed(json: &[u8]) -> Result<Ingress, String> {
     let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
-    let (ingress, _) = remote::ingress(&configuration)?;
-    Ok(ingress)
+    remote::ingress(&configuration)
 }

@@ -11,14 +11,16 @@ const V2_PROXY: u8 = 0x21;
 const V2_TCP4: u8 = 0x11;
 const V2_TCP6: u8 = 0x21;
 
-/// The bytes that go before all others; none when it is off. A visitor whose address is not known is "unknown". The
-/// visitor's port is not told: the edge keeps it.
-pub(super) fn header(version: ProxyProtocol, visitor: Option<IpAddr>, service: SocketAddr) -> Vec<u8> {
-    let pair = visitor.map(|visitor| same_family(visitor, service.ip()));
+/// The bytes that go before all others; none when it is off. A visitor whose address is not known is "unknown"; where
+/// only the port is not known, it is 0.
+#[must_use]
+pub fn header(version: ProxyProtocol, visitor: Option<SocketAddr>, service: SocketAddr) -> Vec<u8> {
+    let pair = visitor.map(|visitor| same_family(visitor.ip(), service.ip()));
+    let ports = [visitor.map_or(0, |visitor| visitor.port()), service.port()];
     match version {
         ProxyProtocol::Off => Vec::new(),
-        ProxyProtocol::V1 => v1(pair, service.port()),
-        ProxyProtocol::V2 => v2(pair, service.port()),
+        ProxyProtocol::V1 => v1(pair, ports),
+        ProxyProtocol::V2 => v2(pair, ports),
     }
 }
 
@@ -38,13 +40,13 @@ fn wide(address: IpAddr) -> Ipv6Addr {
     }
 }
 
-fn v1(pair: Option<(IpAddr, IpAddr)>, port: u16) -> Vec<u8> {
+fn v1(pair: Option<(IpAddr, IpAddr)>, [from, to]: [u16; 2]) -> Vec<u8> {
     let mut line = String::from("PROXY ");
     let written = match pair {
         None => line.write_str("UNKNOWN"),
         Some((visitor, service)) => {
             let family = if visitor.is_ipv4() { "TCP4" } else { "TCP6" };
-            write!(line, "{family} {visitor} {service} 0 {port}")
+            write!(line, "{family} {visitor} {service} {from} {to}")
         }
     };
     // Writing to a string does not fail.
@@ -52,7 +54,7 @@ fn v1(pair: Option<(IpAddr, IpAddr)>, port: u16) -> Vec<u8> {
     (line + "\r\n").into_bytes()
 }
 
-fn v2(pair: Option<(IpAddr, IpAddr)>, port: u16) -> Vec<u8> {
+fn v2(pair: Option<(IpAddr, IpAddr)>, ports: [u16; 2]) -> Vec<u8> {
     let (command, family, addresses) = match pair {
         None => (V2_LOCAL, 0, Vec::new()),
         Some((IpAddr::V4(visitor), IpAddr::V4(service))) => {
@@ -62,7 +64,7 @@ fn v2(pair: Option<(IpAddr, IpAddr)>, port: u16) -> Vec<u8> {
             (V2_PROXY, V2_TCP6, [wide(visitor).octets(), wide(service).octets()].concat())
         }
     };
-    let ports = if pair.is_some() { [0_u16.to_be_bytes(), port.to_be_bytes()].concat() } else { Vec::new() };
+    let ports = if pair.is_some() { ports.map(u16::to_be_bytes).concat() } else { Vec::new() };
     let length = u16::try_from(addresses.len() + ports.len()).unwrap_or_default();
     [&V2_SIGNATURE[..], &[command, family], &length.to_be_bytes(), &addresses, &ports].concat()
 }
@@ -72,7 +74,11 @@ mod tests {
     use super::*;
 
     fn text(version: ProxyProtocol, visitor: Option<&str>, service: &str) -> Vec<u8> {
-        header(version, visitor.map(|address| address.parse().unwrap()), service.parse().unwrap())
+        header(
+            version,
+            visitor.map(|address| SocketAddr::new(address.parse().unwrap(), 0)),
+            service.parse().unwrap(),
+        )
     }
 
     #[test]
@@ -94,6 +100,8 @@ mod tests {
         assert_eq!(bytes[12..], [0x21, 0x11, 0, 12, 192, 0, 2, 1, 10, 0, 0, 7, 0, 0, 0, 22]);
         assert_eq!(text(ProxyProtocol::V2, Some("2001:db8::1"), "[::1]:22").len(), 16 + 36);
         assert_eq!(text(ProxyProtocol::V2, None, "[::1]:22")[12..], [0x20, 0, 0, 0]);
+        let known = header(ProxyProtocol::V1, "192.0.2.1:4711".parse().ok(), "10.0.0.7:22".parse().unwrap());
+        assert_eq!(known, b"PROXY TCP4 192.0.2.1 10.0.0.7 4711 22\r\n");
         assert!(text(ProxyProtocol::Off, None, "[::1]:22").is_empty());
     }
 }

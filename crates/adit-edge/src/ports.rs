@@ -1,0 +1,99 @@
+//! Ports without HTTP: each leads to an address behind a tunnel. They open and close with the configuration.
+
+mod tcp;
+mod udp;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_policy::host::HostPattern;
+use adit_policy::port::{Port, PortProtocol};
+use adit_policy::route::Route;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+use crate::Edge;
+use crate::listener::{BindError, bind_port};
+use crate::registry::{Asking, Session};
+use crate::worker::Worker;
+
+pub(crate) use tcp::serve as serve_tcp;
+
+/// Who gets accepted streams.
+pub(crate) type Deal = Arc<dyn Fn(std::net::TcpStream, SocketAddr, Arc<Port>)>;
+
+/// A port that is open; it closes when it is dropped.
+struct Open(AbortHandle);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Keeps open what the configuration names, for ever. Run it on the first worker.
+pub(crate) async fn run(edge: Arc<Edge>, deal: Deal) {
+    let mut changes = edge.registry.watch();
+    let mut open: HashMap<Port, Open> = HashMap::new();
+    loop {
+        changes.borrow_and_update();
+        let snapshot = edge.registry.view().snapshot.clone();
+        open.retain(|port, _| snapshot.ports().contains(port));
+        for port in snapshot.ports() {
+            if !open.contains_key(port)
+                && let Some(opened) = start(&edge, port, &deal)
+            {
+                open.insert(port.clone(), opened);
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A port that cannot be had costs that port; the next change tries again.
+fn start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Option<Open> {
+    match try_start(edge, port, deal) {
+        Ok((open, listen)) => {
+            tracing::info!(%listen, protocol = %port.protocol, tunnel = port.tunnel, to = %port.to, "port is open");
+            Some(open)
+        }
+        Err(error) => {
+            tracing::error!(%error, tunnel = port.tunnel, "port is not open");
+            None
+        }
+    }
+}
+
+fn try_start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Result<(Open, SocketAddr), BindError> {
+    let bound = bind_port(port)?;
+    let (listen, shared) = (bound.address, Arc::new(port.clone()));
+    let task = match bound.socket {
+        crate::listener::PortSocket::Tcp(listener) => {
+            tokio::task::spawn_local(tcp::accept(listener, shared, deal.clone()))
+        }
+        crate::listener::PortSocket::Udp(socket) => {
+            tokio::task::spawn_local(udp::serve(edge.clone(), socket, shared))
+        }
+    };
+    Ok((Open(task.abort_handle()), listen))
+}
+
+/// The best connection of a port's tunnel. UDP needs one that carries datagrams.
+fn pick(edge: &Edge, worker: Option<&Worker>, port: &Port) -> Option<Arc<Session>> {
+    let view = edge.registry.view();
+    let tunnel = view.snapshot.tunnel_by_name(&port.tunnel)?.id;
+    let route = Route { tunnel, pattern: HostPattern::Any, connectors: Vec::new() };
+    let mut tried: Vec<Uuid> = Vec::new();
+    loop {
+        let (index, count) = worker.map_or((0, 1), |worker| (worker.index, worker.count));
+        let asking = Asking { worker: index, workers: count, turn: 0, tried: &tried };
+        let session = view.pick(&route, &asking)?;
+        if port.protocol == PortProtocol::Tcp || session.connection.carries_udp() {
+            return Some(session);
+        }
+        tried.push(session.id);
+    }
+}

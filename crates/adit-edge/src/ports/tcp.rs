@@ -1,0 +1,95 @@
+//! Streams of a port: accepted on the first worker, carried on the one that they are dealt to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_http::proxy_protocol;
+use adit_http::relay::both;
+use adit_policy::port::Port;
+use adit_telemetry::logging::chain;
+use adit_telemetry::metrics::GaugeGuard;
+use adit_tunnel::SendError;
+use adit_tunnel::edge::{Duplex, RequestHead};
+use adit_wire::connect::StreamKind;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use http_body_util::Empty;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Deal, pick};
+use crate::Edge;
+use crate::listener::ACCEPT_PAUSE;
+use crate::worker::Worker;
+
+/// Why a visitor's stream leads nowhere.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("no connection of the tunnel is there")]
+    NoConnection,
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error("the connector did not open a stream")]
+    NoStream,
+    #[error("the stream broke")]
+    Broken(#[from] std::io::Error),
+}
+
+/// Accepts for ever.
+pub(super) async fn accept(listener: TcpListener, port: Arc<Port>, deal: Deal) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                if let Ok(stream) = stream.into_std() {
+                    deal(stream, remote, port.clone());
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Carries one stream to its end.
+pub(crate) async fn serve(edge: &Edge, worker: &Worker, stream: TcpStream, remote: SocketAddr, port: &Port) {
+    let _counted = GaugeGuard::new(edge.metrics.port_sessions.clone());
+    match carry(edge, worker, stream, remote, port).await {
+        Ok((up, down)) => {
+            tracing::debug!(%remote, tunnel = port.tunnel, to = %port.to, up, down, "port stream ended");
+        }
+        Err(error) => {
+            edge.metrics.port_failures.inc();
+            let cause = chain(&error);
+            tracing::warn!(%remote, tunnel = port.tunnel, to = %port.to, cause, "port stream failed");
+        }
+    }
+}
+
+async fn carry(
+    edge: &Edge,
+    worker: &Worker,
+    stream: TcpStream,
+    remote: SocketAddr,
+    port: &Port,
+) -> Result<(u64, u64), Failed> {
+    let mut tunnel = open(edge, worker, port).await?;
+    let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
+    tunnel.write_all(&header).await?;
+    Ok(both(stream, tunnel).await?)
+}
+
+async fn open(edge: &Edge, worker: &Worker, port: &Port) -> Result<Duplex, Failed> {
+    let session = pick(edge, Some(worker), port).ok_or(Failed::NoConnection)?;
+    let host = port.to.to_string();
+    let head = RequestHead {
+        kind: StreamKind::Tcp,
+        method: &Method::GET,
+        host: &host,
+        target: "/",
+        headers: &HeaderMap::new(),
+    };
+    let answer = session.connection.send(head, &mut None::<Empty<Bytes>>).await?;
+    answer.into_body().into_duplex().ok_or(Failed::NoStream)
+}

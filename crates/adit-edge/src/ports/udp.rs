@@ -1,0 +1,123 @@
+//! Datagrams of a port: a session through the tunnel for each visitor address.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adit_policy::limits::{UDP_VISITOR_QUEUE, UDP_VISITORS_MAX};
+use adit_policy::port::Port;
+use adit_telemetry::metrics::GaugeGuard;
+use adit_tunnel::edge::UdpFlow;
+use adit_wire::datagram::PAYLOAD_MAX;
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use super::pick;
+use crate::Edge;
+use crate::listener::ACCEPT_PAUSE;
+
+/// The visitors of one port.
+struct Visitors {
+    edge: Arc<Edge>,
+    socket: UdpSocket,
+    port: Arc<Port>,
+    known: RefCell<HashMap<SocketAddr, mpsc::Sender<Bytes>>>,
+}
+
+/// Serves a port for ever.
+pub(super) async fn serve(edge: Arc<Edge>, socket: UdpSocket, port: Arc<Port>) {
+    let visitors = Rc::new(Visitors { edge, socket, port, known: RefCell::default() });
+    // A session ends with the port.
+    let mut sessions = tokio::task::JoinSet::new();
+    let mut buffer = vec![0; PAYLOAD_MAX + 1];
+    loop {
+        tokio::select! {
+            received = visitors.socket.recv_from(&mut buffer) => match received {
+                // What is larger has no place in a datagram of the tunnel.
+                Ok((length, _)) if length > PAYLOAD_MAX => drop(visitors.edge.metrics.port_dropped.inc()),
+                Ok((length, remote)) => {
+                    let data = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
+                    if let Some(session) = visitors.clone().take(remote, data) {
+                        sessions.spawn_local(session);
+                    }
+                }
+                // An answer that nobody wanted comes back as an error of the socket.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot receive");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = sessions.join_next() => {}
+        }
+    }
+}
+
+impl Visitors {
+    /// Gives bytes to the visitor's session. A new visitor gets one, which is to be run.
+    fn take(self: Rc<Self>, remote: SocketAddr, data: Bytes) -> Option<impl Future<Output = ()>> {
+        if let Some(session) = self.known.borrow().get(&remote) {
+            if session.try_send(data).is_err() {
+                self.edge.metrics.port_dropped.inc();
+            }
+            return None;
+        }
+        if self.known.borrow().len() >= UDP_VISITORS_MAX {
+            self.edge.metrics.port_dropped.inc();
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(UDP_VISITOR_QUEUE);
+        // A fresh queue has room.
+        drop(sender.try_send(data));
+        self.known.borrow_mut().insert(remote, sender);
+        Some(async move {
+            let _counted = GaugeGuard::new(self.edge.metrics.port_sessions.clone());
+            self.session(remote, receiver).await;
+            self.known.borrow_mut().remove(&remote);
+        })
+    }
+
+    /// Carries one visitor's bytes until both sides have been silent for too long.
+    async fn session(&self, remote: SocketAddr, mut from_visitor: mpsc::Receiver<Bytes>) {
+        let (port, idle) = (&self.port, self.port.idle_timeout);
+        let Some(session) = pick(&self.edge, None, port) else {
+            return self.failed(remote, "no connection of the tunnel is there that carries UDP");
+        };
+        let mut flow = match session.connection.open_udp(port.to, idle).await {
+            Ok(flow) => flow,
+            Err(error) => return self.failed(remote, &error.to_string()),
+        };
+        loop {
+            let moved = tokio::select! {
+                data = from_visitor.recv() => data.map(|data| self.up(&flow, &data)),
+                data = flow.next() => data.map(|data| self.down(remote, &data)),
+                () = tokio::time::sleep(idle) => None,
+            };
+            if moved.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn up(&self, flow: &UdpFlow, data: &[u8]) {
+        if !flow.send(data) {
+            self.edge.metrics.port_dropped.inc();
+        }
+    }
+
+    /// What the socket does not take is lost, as UDP may lose it.
+    fn down(&self, remote: SocketAddr, data: &[u8]) {
+        if self.socket.try_send_to(data, remote).is_err() {
+            self.edge.metrics.port_dropped.inc();
+        }
+    }
+
+    /// One line for a session: the visitor's next packet tries again.
+    fn failed(&self, remote: SocketAddr, cause: &str) {
+        self.edge.metrics.port_failures.inc();
+        tracing::warn!(%remote, tunnel = self.port.tunnel, to = %self.port.to, cause, "port session failed");
+    }
+}
