@@ -4,6 +4,7 @@
 //! ratios of one run, and CPU per request before requests per second.
 
 mod chain;
+mod live;
 mod load;
 mod parts;
 mod peers;
@@ -27,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long)]
     install: bool,
     /// Chains to measure, by letter
-    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f")]
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f,g")]
     chains: Vec<char>,
     /// Seconds of each load
     #[arg(long, default_value_t = 4)]
@@ -51,6 +52,10 @@ pub(crate) struct Round {
     pub(crate) uploads: Measured<Requests>,
     pub(crate) medium: Measured<Bulk>,
     pub(crate) large: Measured<Bulk>,
+    /// Only where our edge is in front.
+    pub(crate) grpc: Measured<Requests>,
+    pub(crate) websockets: Measured<Requests>,
+    pub(crate) events: Measured<Requests>,
     /// PSS by process before any load, and right after the requests.
     pub(crate) idle: Vec<(String, u64)>,
     pub(crate) loaded: Vec<(String, u64)>,
@@ -126,7 +131,16 @@ fn measure(stage: &parts::Stage, kind: Kind, seconds: u32) -> Result<Round> {
     let uploads = chain.watch(|| load::uploads(&chain.url("upload"), &stage.upload_script(), 16, seconds))?;
     let medium = chain.watch(|| load::megabytes(&chain.url("1m"), 8, seconds))?;
     let large = chain.watch(|| load::download(&chain.url("100m"), 5))?;
-    Ok(Round { many, few, uploads, medium, large, idle, loaded })
+    let mut round = Round { many, few, uploads, medium, large, idle, loaded, ..Round::default() };
+    if kind.has_our_edge() {
+        let live = chain.live(stage)?;
+        if kind.carries_trailers() {
+            round.grpc = chain.watch(|| live.grpc(seconds))?;
+        }
+        round.websockets = chain.watch(|| live.websockets(seconds))?;
+        round.events = chain.watch(|| live.events(seconds))?;
+    }
+    Ok(round)
 }
 
 /// Memory of our two ends over many requests.

@@ -2,6 +2,7 @@
 
 mod connect;
 mod fetch;
+mod frames;
 mod head;
 mod http1;
 mod http2;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,9 +15,14 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -33,6 +39,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/port` | its own port |
 /// | `/status/N` | that status |
 /// | `/events` | one event for each [`Origin::tick`], for ever |
+/// | `/events/N` | a line each N milliseconds, for ever |
 /// | `/held` | nothing until [`Origin::release`] |
 /// | `/broken` | half of its body |
 /// | `/websocket` | echoes messages |
@@ -64,6 +71,26 @@ impl Origin {
     /// When there is no port.
     #[must_use]
     pub fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// The same over TLS, with a certificate and its key in PEM.
+    ///
+    /// # Panics
+    /// When they are none.
+    #[must_use]
+    pub fn start_tls(certificate: &Path, key: &Path) -> Self {
+        let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::launch(Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn launch(tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -83,7 +110,7 @@ impl Origin {
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    () = accept(listener, state) => {}
+                    () = accept(listener, tls, state) => {}
                     _ = stopped => {}
                 }
             });
@@ -130,14 +157,24 @@ impl Origin {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, shared.clone()));
+        drop(stream.set_nodelay(true));
+        let (tls, shared) = (tls.clone(), shared.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve(stream, shared).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, shared).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    drop(stream.set_nodelay(true));
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(request, shared.clone()));
     let server = auto::Builder::new(TokioExecutor::new());
     // A peer that leaves is what many tests are about.
@@ -158,6 +195,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/held" => held(shared).await,
         "/broken" => broken(),
         "/websocket" => websocket(request),
+        path if path.starts_with("/events/") => beats(number() as u64, shared),
         path if path.starts_with("/bytes/") => Response::new(full(vec![b'x'; number()])),
         path if path.starts_with("/status/") => {
             let mut response = Response::new(full(""));
@@ -248,6 +286,22 @@ fn events(shared: Arc<Shared>) -> Response<Body> {
                 Err(_) => ":\n\n".to_owned(),
             };
             if sender.send_data(line.into()).await.is_err() {
+                return left(&shared);
+            }
+        }
+    });
+    let mut response = Response::new(channel.boxed());
+    response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+/// A line each so many milliseconds.
+fn beats(milliseconds: u64, shared: Arc<Shared>) -> Response<Body> {
+    let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(1);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+            if sender.send_data(Bytes::from_static(b"data: beat\n\n")).await.is_err() {
                 return left(&shared);
             }
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Measured;
+use super::live::Live;
 use super::parts::{Stage, Started};
 use super::peers;
 use super::process::{Process, Usage};
@@ -24,11 +25,20 @@ pub(crate) enum Kind {
     Http2,
     /// Our edge and cloudflared, over QUIC.
     Cloudflared,
+    /// Our edge and cloudflared, over HTTP/2.
+    CloudflaredHttp2,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Floor, Self::RatholeTls, Self::RatholeNoise, Self::Quic, Self::Http2, Self::Cloudflared];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Floor,
+        Self::RatholeTls,
+        Self::RatholeNoise,
+        Self::Quic,
+        Self::Http2,
+        Self::Cloudflared,
+        Self::CloudflaredHttp2,
+    ];
 
     pub(crate) fn letter(self) -> char {
         match self {
@@ -38,6 +48,7 @@ impl Kind {
             Self::Quic => 'd',
             Self::Http2 => 'e',
             Self::Cloudflared => 'f',
+            Self::CloudflaredHttp2 => 'g',
         }
     }
 
@@ -48,13 +59,24 @@ impl Kind {
             Self::RatholeNoise => "nginx + rathole, Noise",
             Self::Quic => "adit, QUIC",
             Self::Http2 => "adit, HTTP/2",
-            Self::Cloudflared => "adit edge + cloudflared",
+            Self::Cloudflared => "adit edge + cloudflared, QUIC",
+            Self::CloudflaredHttp2 => "adit edge + cloudflared, HTTP/2",
         }
     }
 
     /// Whether both ends are ours.
     pub(crate) fn is_ours(self) -> bool {
         matches!(self, Self::Quic | Self::Http2)
+    }
+
+    /// Whether our edge is in front.
+    pub(crate) fn has_our_edge(self) -> bool {
+        self.is_ours() || matches!(self, Self::Cloudflared | Self::CloudflaredHttp2)
+    }
+
+    /// Whether gRPC passes: cloudflared's QUIC has no trailers.
+    pub(crate) fn carries_trailers(self) -> bool {
+        self != Self::Cloudflared
     }
 
     /// What has to be installed first.
@@ -68,7 +90,7 @@ impl Kind {
             Self::RatholeTls | Self::RatholeNoise if !peers::rathole(tools).is_file() => {
                 Some("rathole is not installed (--install)".to_owned())
             }
-            Self::Cloudflared if peers::cloudflared().is_none() => {
+            Self::Cloudflared | Self::CloudflaredHttp2 if peers::cloudflared().is_none() => {
                 Some("CLOUDFLARED_BIN is not set".to_owned())
             }
             _ => None,
@@ -90,7 +112,8 @@ impl Chain {
             Kind::RatholeNoise => stage.rathole("noise"),
             Kind::Quic => stage.adit("quic"),
             Kind::Http2 => stage.adit("http2"),
-            Kind::Cloudflared => stage.cloudflared(),
+            Kind::Cloudflared => stage.cloudflared("quic"),
+            Kind::CloudflaredHttp2 => stage.cloudflared("http2"),
         }?;
         let chain = Self { started };
         chain.started.wait_for(&chain.url("1k"))?;
@@ -99,6 +122,11 @@ impl Chain {
 
     pub(crate) fn url(&self, file: &str) -> String {
         format!("https://localhost:{}/{file}", self.started.port)
+    }
+
+    /// Visitors for loads that wrk cannot make.
+    pub(crate) fn live(&self, stage: &Stage) -> Result<Live> {
+        Live::new(self.started.port, &stage.certificate())
     }
 
     /// PSS in KiB by process.

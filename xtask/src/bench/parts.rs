@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use adit_testkit::origin::Origin;
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
@@ -38,6 +39,7 @@ pub(crate) struct Stage {
     tools: PathBuf,
     origin: u16,
     _origin: Process,
+    live: Origin,
 }
 
 /// Processes that together listen on a port.
@@ -89,13 +91,20 @@ impl Stage {
         let script = format!("wrk.method = 'POST'\nwrk.body = string.rep('x', {UPLOAD})\n");
         fs::write(folder.path().join(UPLOAD_SCRIPT), script)?;
         let origin = nginx(folder.path(), "origin", 1, &server)?;
+        let live = Origin::start_tls(&folder.path().join("cert.pem"), &folder.path().join("key.pem"));
         Ok(Self {
             folder,
             program: program.to_owned(),
             tools: tools.to_owned(),
             origin: port,
             _origin: origin,
+            live,
         })
+    }
+
+    /// The certificate that visitors trust.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
     }
 
     /// wrk's script for uploads.
@@ -181,9 +190,9 @@ impl Stage {
     }
 
     /// Our edge and the real program, with its four connections.
-    pub(crate) fn cloudflared(&self) -> Result<Started> {
-        let folder = self.fresh("cloudflared")?;
-        let (edge, port) = self.edge(&folder, "quic", &EDGES)?;
+    pub(crate) fn cloudflared(&self, protocol: &str) -> Result<Started> {
+        let folder = self.fresh(&format!("cloudflared-{protocol}"))?;
+        let (edge, port) = self.edge(&folder, protocol, &EDGES)?;
         let mut command = Command::new(peers::cloudflared().context("CLOUDFLARED_BIN is not set")?);
         command.args(["tunnel", "--no-autoupdate", "--config"]).arg(folder.join("config.yml")).arg("run");
         let connector = Process::start("cloudflared", &mut command, &folder.join("cloudflared.log"))?;
@@ -212,10 +221,11 @@ impl Stage {
         ensure!(created.status.success(), "tunnel create: {}", String::from_utf8_lossy(&created.stderr));
         let id = tunnel_id(&folder.join("bench.json"))?;
         let text = format!(
-            "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
+            "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - {{ hostname: localhost, path: ^/grpc, service: 'https://{live}', originRequest: {{ http2Origin: true, noTLSVerify: true }} }}\n  - {{ hostname: localhost, path: '^/(events|websocket)', service: 'https://{live}', originRequest: {{ noTLSVerify: true }} }}\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
             folder.join("bench.json").display(),
             folder.join("data/tunnel-ca.pem").display(),
-            self.origin
+            self.origin,
+            live = self.live.address,
         );
         fs::write(folder.join("config.yml"), text)?;
         let mut command = Command::new(&self.program);

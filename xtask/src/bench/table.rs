@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::chain::Kind;
+use super::live::STREAMS;
 use super::load::{Bulk, GIB, Requests};
 use super::{Measured, Options, Round};
 
@@ -23,8 +24,41 @@ pub(crate) fn render(rounds: &Rounds, options: &Options) -> String {
     requests(&mut text, rounds, "64 KiB POST, 16 connections", |round| &round.uploads);
     bulk(&mut text, rounds, "1 MiB, 8 connections", |round| &round.medium);
     bulk(&mut text, rounds, "100 MiB, one after the other", |round| &round.large);
+    let ours: Vec<(Kind, Vec<Round>)> =
+        rounds.iter().filter(|(kind, _)| kind.has_our_edge()).cloned().collect();
+    let events = format!("{STREAMS} event streams, one line a second each (per line)");
+    connectors(&mut text, &ours, "gRPC, unary, 64 calls at the same time", |round| &round.grpc);
+    connectors(&mut text, &ours, "WebSocket, 64 sockets, 1 KiB there and back", |round| &round.websockets);
+    connectors(&mut text, &ours, &events, |round| &round.events);
     memory(&mut text, rounds);
     text
+}
+
+/// What a connector costs behind the same edge.
+fn connectors(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round) -> &Measured<Requests>) {
+    let head = "| chain | per second | CPU µs | by process | p50 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|";
+    put(text, format_args!("\n## {title}\n\n{head}\n"));
+    for (kind, done) in rounds {
+        let middle =
+            |value: &dyn Fn(&Measured<Requests>) -> f64| median(done.iter().map(|round| value(of(round))));
+        let failed: u64 = done.iter().map(|round| of(round).outcome.failed).sum();
+        let (letter, name) = (kind.letter(), kind.name());
+        if done.iter().all(|round| of(round).cpu.is_empty()) {
+            put(text, format_args!("| ({letter}) {name} | – | – | – | – | – | – |\n"));
+            continue;
+        }
+        put(
+            text,
+            format_args!(
+                "| ({letter}) {name} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {failed} |\n",
+                middle(&|m| m.outcome.per_second),
+                middle(&per_request),
+                by_process(done, &of),
+                middle(&|m| m.outcome.p50),
+                middle(&|m| m.outcome.p99),
+            ),
+        );
+    }
 }
 
 fn requests(text: &mut String, rounds: &Rounds, title: &str, of: impl Fn(&Round) -> &Measured<Requests>) {

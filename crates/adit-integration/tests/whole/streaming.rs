@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adit_testkit::home::APP;
-use adit_testkit::visitor::{empty, streamed, whole};
+use adit_testkit::visitor::{empty, full, streamed, whole};
 use adit_testkit::{Home, Way};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -136,5 +136,27 @@ async fn cancelling_many_requests_harms_no_connection() {
             list.map(|connection| connection["id"].to_string()).collect()
         };
         assert_eq!(ids(&before), ids(&home.edge.tunnels().await), "{way:?}: the same connections");
+    }
+}
+
+/// Libraries close a connection on HTTP/2 at the hundredth empty frame. Neither the visitor's nor the origin's connection may
+/// come to that, whatever the origin sends (this one sends an empty frame with each answer).
+#[tokio::test]
+async fn many_short_answers_share_connections_on_http2() {
+    for way in Way::ours() {
+        for (origin, path) in
+            [("", "/echo"), ("      http2Origin: true", "/echo"), ("      http2Origin: true", "/grpc")]
+        {
+            let home = Home::published_with(way, origin).await;
+            let visitor = home.visitor().http2();
+            let mut sender = visitor.connect(APP).await.unwrap();
+            for number in 0..250 {
+                let mut request = visitor.request(Method::POST, APP, path, full(vec![7; 105]));
+                request.headers_mut().insert("te", "trailers".parse().unwrap());
+                let answer = whole(sender.send(request).await.unwrap()).await.unwrap();
+                assert_eq!(answer.body.len(), 105, "{way:?} {origin} {path}: call {number}");
+                assert_eq!(answer.trailers.len(), if path == "/grpc" { 2 } else { 0 }, "{way:?} {origin}");
+            }
+        }
     }
 }

@@ -196,8 +196,11 @@ fn poll_h2(
     recv: &mut h2::RecvStream,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-    if let Some(data) = ready!(crate::framing::poll_data_h2(recv, cx)) {
-        return Poll::Ready(Some(data.map(Frame::data)));
+    // An empty piece would become an empty frame, and a visitor's library may close its connection at the hundredth.
+    while let Some(data) = ready!(crate::framing::poll_data_h2(recv, cx)) {
+        if !data.as_ref().is_ok_and(Bytes::is_empty) {
+            return Poll::Ready(Some(data.map(Frame::data)));
+        }
     }
     match ready!(recv.poll_trailers(cx)) {
         Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
