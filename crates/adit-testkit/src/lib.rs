@@ -11,11 +11,13 @@
 pub mod access;
 pub mod connector;
 pub mod edge;
+pub mod git;
 pub mod home;
 
 pub mod issuer;
 pub mod origin;
 pub mod program;
+pub mod ssh;
 pub mod tap;
 pub mod visitor;
 

@@ -17,4 +17,5 @@ mod refusals;
 mod replay;
 mod streaming;
 mod tcp;
+mod tools;
 mod websocket;
