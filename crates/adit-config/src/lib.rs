@@ -7,7 +7,7 @@
 pub mod diagnostic;
 pub mod yaml;
 
-mod duration;
+pub mod duration;
 mod source;
 
 pub mod tunnel_name;

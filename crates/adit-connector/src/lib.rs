@@ -32,13 +32,16 @@ mod rescue;
 
 mod record;
 
+mod restarts;
+
 pub mod status;
 
 pub mod endpoints;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use adit_policy::ingress::Ingress;
+use adit_policy::ingress::{Ingress, Service};
 use adit_telemetry::metrics::ConnectorMetrics;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -46,6 +49,7 @@ use uuid::Uuid;
 
 use crate::access::Issuers;
 use crate::balance::InForce;
+use crate::restarts::Restarts;
 use crate::status::Status;
 
 /// What all workers of a connector share.
@@ -59,17 +63,25 @@ pub struct Connector {
     pub metrics: ConnectorMetrics,
     /// Connections, version, faults.
     pub status: Status,
+    /// Fields that every origin gets (`tag`), as names and values.
+    tags: Vec<(String, String)>,
     issuers: Issuers,
     flows: private::Flows,
     /// Says that other rules are in force.
     changed: watch::Sender<()>,
+    /// Connections that are to be made anew.
+    restarts: Restarts,
 }
 
 impl Connector {
-    /// A connector with these rules.
+    /// A connector with these rules. Origins are told the tags, names and values, as `Cf-Warp-Tag-NAME` (cloudflared:
+    /// `proxy.appendTagHeaders`).
     #[must_use]
-    pub fn new(ingress: Ingress, metrics: ConnectorMetrics) -> Arc<Self> {
+    pub fn new(ingress: Ingress, metrics: ConnectorMetrics, tags: &[(String, String)]) -> Arc<Self> {
+        say_hello(&ingress);
+        let field = |(name, value): &(String, String)| (format!("Cf-Warp-Tag-{name}"), value.clone());
         Arc::new(Self {
+            tags: tags.iter().map(field).collect(),
             id: Uuid::new_v4(),
             rules: ArcSwap::from_pointee(InForce::new(ingress)),
             metrics,
@@ -77,7 +89,13 @@ impl Connector {
             issuers: Issuers::default(),
             flows: private::Flows::default(),
             changed: watch::Sender::new(()),
+            restarts: Restarts::default(),
         })
+    }
+
+    /// Has one connection end, and made anew after the pause (cloudflared's `stdin-control`).
+    pub fn restart_connection(&self, pause: Duration) {
+        self.restarts.ask(pause);
     }
 
     /// Puts new rules in force, or notes why they are refused: then the last good ones stay. Running streams keep theirs.
@@ -89,6 +107,7 @@ impl Connector {
         self.status.changed(rules.as_ref().err().cloned());
         let rules = rules?;
         let count = rules.rules.len();
+        say_hello(&rules);
         self.rules.store(Arc::new(InForce::after(rules, &self.rules.load())));
         self.changed.send_replace(());
         Ok(count)
@@ -97,5 +116,12 @@ impl Connector {
     /// Hears of other rules.
     fn changed(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+}
+
+/// cloudflared starts a server for it, and people wait for its line.
+fn say_hello(ingress: &Ingress) {
+    if ingress.rules.iter().any(|rule| rule.service == Service::HelloWorld) {
+        tracing::info!("Starting Hello World page");
     }
 }

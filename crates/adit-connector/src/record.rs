@@ -1,4 +1,4 @@
-//! One record per stream, written when it is dropped: metrics and a line for the debug log.
+//! One record per stream, written when it is dropped: metrics and lines for the debug log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +24,14 @@ impl Record {
     pub(crate) fn start(connector: &Arc<Connector>, request: &StreamRequest) -> Self {
         connector.metrics.total_requests.inc();
         connector.metrics.concurrent_requests.inc();
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let text = String::from_utf8_lossy;
+            let id = request.fields.get("x-request-id").unwrap_or_default();
+            tracing::debug!(
+                method = %text(&request.method), host = %text(&request.host), path = %text(&request.target),
+                kind = ?request.kind, requestId = %text(id), "request"
+            );
+        }
         Self {
             connector: connector.clone(),
             start: Instant::now(),
@@ -73,7 +81,7 @@ impl Drop for Record {
             let text = String::from_utf8_lossy;
             tracing::debug!(
                 method = %text(&self.method), host = %text(&self.host), path = %text(&self.target),
-                ingressRule = self.rule, status = self.status, seconds = self.start.elapsed().as_secs_f64(), "request"
+                ingressRule = self.rule, status = self.status, seconds = self.start.elapsed().as_secs_f64(), "response"
             );
         }
     }

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn only_newer_and_good_configurations_count() {
-        let connector = Connector::new(Ingress::default_503(), ConnectorMetrics::new("0"));
+        let connector = Connector::new(Ingress::default_503(), ConnectorMetrics::new("0"), &[]);
         let remote = Remote::new(Box::new(|json| match json {
             b"good" => Ok(Ingress::default_503()),
             _ => Err("rule 1 is wrong".to_owned()),

@@ -59,7 +59,8 @@ impl Place {
             }
         };
         let mut record = Record::start(&self.connector, &stream.request);
-        let Stream { request, body, reply } = stream;
+        let Stream { mut request, body, reply } = stream;
+        self.tag(&mut request);
         let mut answer = Answer::new(reply);
         let outcome = self.answer(&request, body, &mut answer, &mut record).await;
         record.status(answer.status);
@@ -70,6 +71,15 @@ impl Place {
             }
         }
         Some(Box::pin(carry(answer.upgraded?, record.compact(), answer.asked)))
+    }
+
+    /// Adds the connector's tags. Visitors cannot: the edge removes what begins with `Cf-`.
+    fn tag(&self, request: &mut StreamRequest) {
+        let tags = &self.connector.tags;
+        if !tags.is_empty() {
+            let tags = tags.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            request.fields = Fields::from_pairs(request.fields.iter().chain(tags));
+        }
     }
 
     async fn answer(

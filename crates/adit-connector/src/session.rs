@@ -151,6 +151,8 @@ enum Ended {
     Drained,
     #[error("moving to QUIC")]
     Moving,
+    #[error("made anew by order")]
+    Restarted(Duration),
 }
 
 impl Session {
@@ -166,6 +168,17 @@ impl Session {
             match ended {
                 Ended::Drained => return,
                 Ended::Moving => continue,
+                Ended::Restarted(pause) => {
+                    tracing::info!(
+                        connIndex = self.index,
+                        ?pause,
+                        "Restarting connection due to reconnect signal"
+                    );
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => continue,
+                        () = self.drain.draining() => return,
+                    }
+                }
                 _ if self.drain.is_draining() => return,
                 error => tracing::warn!(
                     connIndex = self.index,
@@ -324,6 +337,7 @@ impl Session {
                     Err(closed) => return Ended::Closed(closed),
                 },
                 () = &mut leaving => return Ended::Drained,
+                pause = self.shared.connector.restarts.next() => return Ended::Restarted(pause),
                 () = &mut moving => return self.move_over(link, load).await,
             }
         }

@@ -1,19 +1,22 @@
 //! The operator's log: text on a terminal, JSON elsewhere.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::fmt::time::UtcTime;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
 mod lines;
+mod rotating;
 
 use lines::Lines;
+use rotating::Rotating;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +43,16 @@ pub struct Settings {
     /// How much: a level, or a filter in the syntax of `tracing`.
     pub level: String,
     /// A file that gets the lines too.
-    pub file: Option<PathBuf>,
+    pub file: Option<LogFile>,
+}
+
+/// A file of log lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFile {
+    /// It grows; somebody else may put it aside.
+    Growing(PathBuf),
+    /// It is put aside at 1 MiB, and five old ones are kept.
+    Rotating(PathBuf),
 }
 
 /// Logging cannot be started.
@@ -80,7 +92,7 @@ pub fn init(settings: &Settings) -> Result<(), LoggingError> {
     };
     // For programs, whatever people see.
     let file = match file {
-        Some(path) => Some(fmt::layer().with_writer(open(path)?).event_format(Lines)),
+        Some(file) => Some(fmt::layer().with_writer(open(file)?).event_format(Lines)),
         None => None,
     };
     // A second initialisation, as in tests, is no error.
@@ -102,12 +114,19 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-fn open(path: &Path) -> Result<Arc<File>, LoggingError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let opened = folder
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| OpenOptions::new().create(true).append(true).open(path));
-    opened.map(Arc::new).map_err(|source| LoggingError::File { path: path.to_owned(), source })
+fn open(file: &LogFile) -> Result<BoxMakeWriter, LoggingError> {
+    let (LogFile::Growing(path) | LogFile::Rotating(path)) = file;
+    let failed = |source| LoggingError::File { path: path.clone(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    Ok(match file {
+        LogFile::Growing(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+            BoxMakeWriter::new(Arc::new(file))
+        }
+        LogFile::Rotating(path) => BoxMakeWriter::new(Mutex::new(Rotating::open(path).map_err(failed)?)),
+    })
 }
 
 /// A plain level is for us; the libraries below speak only when it is serious.

@@ -102,6 +102,23 @@ impl Edge {
         assert!(within.is_ok(), "no {count} connections; the edge says {}", self.tunnels().await);
     }
 
+    /// Waits until connectors have claimed these names.
+    ///
+    /// # Panics
+    /// When that does not come about in time.
+    pub async fn serves(&self, names: &[&str]) {
+        let claimed = async {
+            loop {
+                let tunnels = self.tunnels().await.to_string();
+                if names.iter().all(|name| tunnels.contains(name)) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(program::PATIENCE, claimed).await.expect("the names are claimed");
+    }
+
     /// Access records so far, oldest first, once there are at least this many.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ mod log;
 mod pidfile;
 mod reload;
 mod settings;
+mod stdin;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::ops::RangeInclusive;
@@ -79,7 +80,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs) -> Result<Running, Failure> {
     };
     let (grace, count) = (settings.grace, default_count().min(usize::from(settings.connections)));
     let ingress = file.ingress_or_single();
-    let connector = Connector::new(ingress, ConnectorMetrics::new(VERSION));
+    let connector = Connector::new(ingress, ConnectorMetrics::new(VERSION), &file.tags);
     let metrics = start_metrics(file.metrics.as_deref(), &connector, about)?;
     let (tell, told) = channel::channel(file.local_configuration(&file.reported_flags).to_json());
     let sessions = Sessions::new(connector.clone(), settings, told);
@@ -88,6 +89,9 @@ fn serve(loaded: Loaded, args: &ConnectArgs) -> Result<Running, Failure> {
         let (sessions, watcher) = (sessions.clone(), watcher.clone());
         sessions.run(worker.index, worker.count, watcher)
     });
+    if file.other.get("stdin-control").is_some_and(|word| word == "true") {
+        stdin::obey(&connector);
+    }
     let reloader = path.map(|path| Reloader::new(&path, args, &connector, tell));
     Ok(Running {
         connector,

@@ -4,8 +4,11 @@ use std::fs;
 use std::process::Command;
 
 use adit_testkit::home::APP;
-use adit_testkit::{Edge, Origin, Program, Visitor, program};
+use adit_testkit::visitor::empty;
+use adit_testkit::{Connector, Edge, Origin, Program, Visitor, Way, program};
+use http::Method;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 /// An edge with the tunnel `home`, and the flags that lead to it.
 fn edge() -> (Edge, Vec<String>) {
@@ -202,4 +205,47 @@ async fn a_connector_that_drains_is_not_ready() {
     origin.release();
     assert_eq!(asking.await.unwrap().text(), "released");
     assert_eq!(connector.ends(), Some(0));
+}
+
+#[tokio::test]
+async fn tags_reach_the_origin_and_cannot_be_forged() {
+    let origin = Origin::start();
+    let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
+    let rules = format!("  - service: http://{}", origin.address);
+    let _connector = Connector::start_with(Way::Quic, &edge, "home", &rules, "tag: [site=home, rack=7]\n");
+    edge.has_connections(4).await;
+    let visitor = edge.visitor();
+    let mut request = visitor.request(Method::GET, APP, "/request", empty());
+    request.headers_mut().insert("cf-warp-tag-site", "forged".parse().unwrap());
+    let told = visitor.ask(APP, request).await.text();
+    assert!(told.contains(r#"["cf-warp-tag-site","home"]"#), "{told}");
+    assert!(told.contains(r#"["cf-warp-tag-rack","7"]"#) && !told.contains("forged"), "{told}");
+}
+
+#[tokio::test]
+async fn standard_input_makes_a_connection_anew() {
+    let edge = Edge::plan().tunnel("home", &["app.example.test"]).start();
+    let mut connector = tokio::process::Command::from({
+        let mut command = Command::new(program::adit());
+        command.args(["connect", "--url", "hello_world", "--stdin-control", "--ha-connections", "1"]);
+        command
+            .args(["--edge", &edge.tunnel[0].to_string()])
+            .arg("--cacert")
+            .arg(edge.file("data/tunnel-ca.pem"));
+        command.arg("--credentials-file").arg(edge.file("home.json"));
+        command
+    })
+    .stdin(std::process::Stdio::piped())
+    .stderr(std::process::Stdio::null())
+    .kill_on_drop(true)
+    .spawn()
+    .unwrap();
+    edge.has_connections(1).await;
+    let first = edge.program.says("tunnel connection registered");
+    let mut input = connector.stdin.take().unwrap();
+    input.write_all(b"nonsense\nreconnect 10ms\n").await.unwrap();
+    let second = edge.program.says_times("tunnel connection registered", 2);
+    assert_ne!(first, second);
+    drop(edge.program.says("tunnel connection ended"));
+    edge.has_connections(1).await;
 }

@@ -193,3 +193,54 @@ async fn new_rules_are_served_without_a_restart() {
         assert_eq!(edge.visitor().get("a.example.test", "/").await.status.as_u16(), 202, "{way:?}");
     }
 }
+
+/// Several replicas of one tunnel, each with names of its own and one in common.
+#[tokio::test]
+async fn replicas_with_different_rules_get_what_they_serve() {
+    for way in Way::all() {
+        let connections = if way.is_ours() { 4 } else { 2 };
+        let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
+        let rules = |own: &str, status: u16| {
+            format!(
+                "  - hostname: {own}.example.test\n    service: http_status:{status}\n  - hostname: both.example.test\n    service: http_status:{status}\n  - service: http_status:404"
+            )
+        };
+        let first = Connector::start(way, &edge, "home", &rules("first", 201));
+        let _second = Connector::start(way, &edge, "home", &rules("second", 202));
+        edge.has_connections(connections * 2).await;
+        edge.serves(&["first.example.test", "second.example.test"]).await;
+        let visitor = edge.visitor();
+        let mut both = std::collections::HashSet::new();
+        for _ in 0..20 {
+            assert_eq!(visitor.get("first.example.test", "/").await.status.as_u16(), 201, "{way:?}");
+            assert_eq!(visitor.get("second.example.test", "/").await.status.as_u16(), 202, "{way:?}");
+            both.insert(visitor.get("both.example.test", "/").await.status.as_u16());
+        }
+        assert_eq!(both, [201, 202].into(), "{way:?}: both answer for the name that both serve");
+        drop(first);
+        edge.has_connections(connections).await;
+        assert_eq!(visitor.get("both.example.test", "/").await.status.as_u16(), 202, "{way:?}");
+    }
+}
+
+/// Two tunnels side by side on one machine, on one domain: neither touches the other.
+#[tokio::test]
+async fn tunnels_side_by_side_are_independent() {
+    let edge = Edge::plan()
+        .tunnel("host", &["host.example.test"])
+        .tunnel("cluster", &["*.apps.example.test"])
+        .start();
+    let rule = |name: &str, status: u16| {
+        format!("  - hostname: {name}\n    service: http_status:{status}\n  - service: http_status:404")
+    };
+    let host = Connector::start(Way::Quic, &edge, "host", &rule("host.example.test", 201));
+    let _cluster = Connector::start(Way::Http2, &edge, "cluster", &rule("a.apps.example.test", 202));
+    edge.has_connections(8).await;
+    let visitor = edge.visitor();
+    assert_eq!(visitor.get("host.example.test", "/").await.status.as_u16(), 201);
+    assert_eq!(visitor.get("a.apps.example.test", "/").await.status.as_u16(), 202);
+    drop(host);
+    edge.has_connections(4).await;
+    assert_eq!(visitor.get("host.example.test", "/").await.status.as_u16(), 503);
+    assert_eq!(visitor.get("a.apps.example.test", "/").await.status.as_u16(), 202);
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adit_config::connector::ConnectorFile;
-use adit_telemetry::logging::{Format, Settings};
+use adit_telemetry::logging::{Format, LogFile, Settings};
 
 /// What the command line says of the log.
 #[derive(Clone, Debug, Default)]
@@ -29,9 +29,9 @@ impl LogFlags {
             settings.format = Format::Json;
         }
         // cloudflared's name for the file in its folder.
-        let folder =
-            file.other.get("log-directory").map(|folder| PathBuf::from(folder).join("cloudflared.log"));
-        settings.file = file.logfile.clone().or(folder);
+        let folder = file.other.get("log-directory").map(PathBuf::from);
+        let rotating = folder.map(|folder| LogFile::Rotating(folder.join("cloudflared.log")));
+        settings.file = file.logfile.clone().map(LogFile::Growing).or(rotating);
         settings
     }
 }
