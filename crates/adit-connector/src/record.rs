@@ -53,8 +53,11 @@ impl Record {
 
     /// The same without the buffer that the request came in.
     pub(crate) fn compact(mut self) -> Self {
-        for text in [&mut self.method, &mut self.host, &mut self.target] {
-            *text = Bytes::copy_from_slice(text);
+        self.host = Bytes::copy_from_slice(&self.host);
+        // Only the debug log has a use for these.
+        let debug = tracing::enabled!(tracing::Level::DEBUG);
+        for text in [&mut self.method, &mut self.target] {
+            *text = if debug { Bytes::copy_from_slice(text) } else { Bytes::new() };
         }
         self
     }

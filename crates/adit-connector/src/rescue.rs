@@ -67,6 +67,14 @@ impl Problem {
         !nobodys && self.code() != "forbidden"
     }
 
+    /// What ended a relay between an origin and the edge: the edge's own errors are known as such.
+    pub(crate) fn of_relay(error: std::io::Error) -> Self {
+        match error.downcast::<StreamError>() {
+            Ok(gone) => Self::Gone(gone),
+            Err(error) => OriginError::Broken(error).into(),
+        }
+    }
+
     /// Whether nothing of the request was sent: another origin may be asked.
     pub(crate) fn is_before_request(&self) -> bool {
         use OriginError::{Connect, ConnectTimeout, Tls};

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use adit_policy::ingress::Service;
 use adit_tunnel::connector::{Opening, Reply, RequestBody, Stream, StreamRequest};
@@ -40,16 +41,13 @@ impl Place {
         drop(tokio::task::spawn_local(async move {
             if let Some(rest) = place.serve(opening).await {
                 // In a task that is no larger than it: an upgraded stream may idle for days.
-                drop(tokio::task::spawn_local(async move {
-                    rest.await;
-                    drop(running);
-                }));
+                drop(tokio::task::spawn_local(rest.counted(running)));
             }
         }));
     }
 
     /// Answers a stream. What is left to do for one that was upgraded is handed back.
-    async fn serve(&self, opening: Opening) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    async fn serve(&self, opening: Opening) -> Option<Rest> {
         let stream = match opening.read().await {
             Ok(Some(stream)) => stream,
             Ok(None) => return None,
@@ -70,7 +68,8 @@ impl Place {
                 record.status(rescue(&problem, reply).await);
             }
         }
-        Some(Box::pin(carry(answer.upgraded?, record.compact(), answer.asked)))
+        let (upgraded, asked) = (answer.upgraded?, answer.asked);
+        Some(Rest { upgraded, record: record.compact(), _asked: asked, _running: None })
     }
 
     /// Adds the connector's tags. Visitors cannot: the edge removes what begins with `Cf-`.
@@ -152,12 +151,31 @@ impl Place {
     }
 }
 
-/// Carries an upgraded stream to its end, with its record.
-async fn carry(upgraded: Upgraded, mut record: Record, asked: Option<Asked>) {
-    if let Err(problem) = upgraded.await {
-        record.failed(&problem);
+/// An upgraded stream until its end, with its record and what counts it. (A future by hand: a compiled one would hold
+/// all of it twice.)
+struct Rest {
+    upgraded: Upgraded,
+    record: Record,
+    _asked: Option<Asked>,
+    _running: Option<Running>,
+}
+
+impl Rest {
+    fn counted(self, running: Running) -> Self {
+        Self { _running: Some(running), ..self }
     }
-    drop(asked);
+}
+
+impl Future for Rest {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = ready!(self.upgraded.as_mut().poll(cx));
+        if let Err(problem) = ended {
+            self.record.failed(&problem);
+        }
+        Poll::Ready(())
+    }
 }
 
 /// The answer to be given: the reply until it is used, and the status once it is.

@@ -59,10 +59,6 @@ pub enum StreamError {
     Malformed(String),
 }
 
-/// The edge cancelled a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cancelled;
-
 /// Why a link ended.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

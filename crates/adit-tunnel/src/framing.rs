@@ -180,7 +180,11 @@ impl H2Writer {
 
     /// Resolves when the peer resets the stream.
     pub(crate) async fn stopped(&mut self) {
-        drop(poll_fn(|cx| self.send.poll_reset(cx)).await);
+        poll_fn(|cx| self.poll_stopped(cx)).await;
+    }
+
+    pub(crate) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.send.poll_reset(cx).map(drop)
     }
 }
 

@@ -26,7 +26,7 @@ mod coalesce;
 
 mod framing;
 
-pub use error::{Cancelled, LinkClosed, SendError, StreamError};
+pub use error::{LinkClosed, SendError, StreamError};
 
 /// Which transport carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

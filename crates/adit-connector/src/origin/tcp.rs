@@ -139,5 +139,5 @@ async fn carry(stream: Watched<TcpStream>, visitor: Visitor, session: TcpSession
     let (read, write) = split(stream);
     let carried = relay(read, write, visitor, Duration::ZERO).await;
     drop(session);
-    Ok(carried.map_err(OriginError::Broken)?)
+    carried.map_err(Problem::of_relay)
 }

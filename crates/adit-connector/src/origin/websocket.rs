@@ -2,16 +2,14 @@
 
 use std::rc::Rc;
 
-use adit_http::relay::read_some;
-use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
-use bytes::Bytes;
-use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use adit_http::relay::both_unless;
+use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
 
+use super::Origin;
 use super::connect::connect;
 use super::head::BodyHead;
 use super::http1::{Connection, Upload, carry, server_name};
 use super::io::Io;
-use super::{Origin, OriginError};
 use crate::idle::Watched;
 use crate::rescue::Problem;
 use crate::serve::Answer;
@@ -42,39 +40,11 @@ pub(crate) async fn websocket(
     }
     let leftover = connection.buffer.split().freeze();
     let reply = answer.begin(101)?.head(101, &head.fields, leftover, false).await?;
-    let (read, write) = split(answer.idle.watch(connection.io));
-    let body = body.take();
-    answer.go_on_with(async move {
-        tokio::try_join!(carry_down(read, reply), carry_up(body, write))?;
-        Ok(())
-    });
+    let (origin, edge) = (answer.idle.watch(connection.io), Duplex::new(body.take(), reply));
+    answer.go_on_with(carry_bytes(origin, edge));
     Ok(())
 }
 
-async fn carry_down(mut read: ReadHalf<Watched<Io>>, mut reply: ReplyBody) -> Result<(), Problem> {
-    loop {
-        let data = tokio::select! {
-            biased;
-            data = read_some(&mut read) => data.map_err(OriginError::Broken)?,
-            () = reply.cancelled() => return Err(Problem::Cancelled),
-        };
-        if data.is_empty() {
-            return Ok(reply.finish().await?);
-        }
-        reply.data(data).await?;
-    }
-}
-
-async fn carry_up(mut body: RequestBody, mut write: WriteHalf<Watched<Io>>) -> Result<(), Problem> {
-    while let Some(chunk) = body.next().await {
-        let data = match chunk? {
-            Chunk::Data(data) => data,
-            Chunk::Trailers(_) => Bytes::new(),
-        };
-        write.write_all(&data).await.map_err(OriginError::Broken)?;
-        write.flush().await.map_err(OriginError::Broken)?;
-    }
-    // An origin that is gone needs no goodbye.
-    drop(write.shutdown().await);
-    Ok(())
+async fn carry_bytes(origin: Watched<Io>, edge: Duplex) -> Result<(), Problem> {
+    both_unless(origin, edge, Duplex::poll_gone).await.map(drop).map_err(Problem::of_relay)
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use adit_http::relay::both;
+use adit_http::relay::both_unless;
 use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
 use adit_wire::fields::Fields;
 use bytes::Bytes;
@@ -38,9 +38,9 @@ pub(crate) async fn connect(
     let reply = answer.begin(101)?.head(101, &Fields::default(), Bytes::new(), false).await?;
     let edge = Duplex::new(body, reply);
     answer.go_on_with(async move {
-        let carried = both(stream, edge).await;
+        let carried = both_unless(stream, edge, Duplex::poll_gone).await;
         drop((flow, session));
-        carried.map(drop).map_err(|error| OriginError::Broken(error).into())
+        carried.map(drop).map_err(Problem::of_relay)
     });
     Ok(())
 }

@@ -254,19 +254,43 @@ impl ReplyBody {
     }
 }
 
-/// The request's and the answer's bodies as one two-way byte stream. Shutting it down ends our half only.
+/// The request's and the answer's bodies as one two-way byte stream. Shutting it down ends our half only. Its errors are
+/// [`StreamError`]s.
 #[derive(Debug)]
 pub struct Duplex {
     read: RequestBody,
     write: BodyWriter,
     pending: Bytes,
+    gone: Gone,
+}
+
+/// Waits for the edge to want no more; made when it is first asked for.
+#[derive(Default)]
+struct Gone(Option<Pin<Box<dyn Future<Output = ()>>>>);
+
+impl std::fmt::Debug for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gone")
+    }
 }
 
 impl Duplex {
     /// The stream of an upgrade that was accepted with 101.
     #[must_use]
     pub fn new(read: RequestBody, write: ReplyBody) -> Self {
-        Self { read, write: write.0, pending: Bytes::new() }
+        Self { read, write: write.0, pending: Bytes::new(), gone: Gone::default() }
+    }
+
+    /// Ready, with what a write would say, when the edge no longer wants what we send.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let gone = match &mut self.write {
+            BodyWriter::H2(send) => send.poll_stopped(cx),
+            BodyWriter::Quic { send, .. } => {
+                let gone = self.gone.0.get_or_insert_with(|| Box::pin(send.stopped()));
+                gone.as_mut().poll(cx)
+            }
+        };
+        gone.map(|()| io::Error::other(StreamError::Stopped))
     }
 }
 
@@ -290,14 +314,19 @@ impl AsyncRead for Duplex {
 
 impl AsyncWrite for Duplex {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.write).poll_write(cx, data)
+        Pin::new(&mut self.write).poll_write(cx, data).map_err(stopped)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.write).poll_flush(cx)
+        Pin::new(&mut self.write).poll_flush(cx).map_err(stopped)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.write).poll_shutdown(cx)
+        Pin::new(&mut self.write).poll_shutdown(cx).map_err(stopped)
     }
+}
+
+/// A write fails only when the edge is gone, or wants no more.
+fn stopped(_: io::Error) -> io::Error {
+    io::Error::other(StreamError::Stopped)
 }
