@@ -63,7 +63,7 @@ pub async fn both(
     both_unless(near, far, |_, _| Poll::Pending).await
 }
 
-/// The same, cut off when the far side is gone without a word: it is asked once it has ended its own half.
+/// The same, cut off when the far side is gone without a word.
 ///
 /// # Errors
 /// Either stream's, and what the far side says when it is gone.
@@ -121,10 +121,7 @@ where
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok((self.up.copied, self.down.copied)));
         }
-        if down.is_ready() {
-            return (self.is_gone)(&mut self.far, cx).map(Err);
-        }
-        Poll::Pending
+        (self.is_gone)(&mut self.far, cx).map(Err)
     }
 }
 

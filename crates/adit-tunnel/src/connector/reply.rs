@@ -261,6 +261,8 @@ pub struct Duplex {
     read: RequestBody,
     write: BodyWriter,
     pending: Bytes,
+    /// The edge has ended its half.
+    ended: bool,
     gone: Gone,
 }
 
@@ -278,13 +280,16 @@ impl Duplex {
     /// The stream of an upgrade that was accepted with 101.
     #[must_use]
     pub fn new(read: RequestBody, write: ReplyBody) -> Self {
-        Self { read, write: write.0, pending: Bytes::new(), gone: Gone::default() }
+        Self { read, write: write.0, pending: Bytes::new(), ended: false, gone: Gone::default() }
     }
 
-    /// Ready, with what a write would say, when the edge no longer wants what we send.
+    /// Ready, with what a write would say, when the edge no longer wants what we send. While the edge's own half is open,
+    /// a read says so too.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let gone = match &mut self.write {
+            // Always asked: the library keeps the waker of who asked last, and with it that task's memory.
             BodyWriter::H2(send) => send.poll_stopped(cx),
+            BodyWriter::Quic { .. } if !self.ended => return Poll::Pending,
             BodyWriter::Quic { send, .. } => {
                 let gone = self.gone.0.get_or_insert_with(|| Box::pin(send.stopped()));
                 gone.as_mut().poll(cx)
@@ -304,7 +309,10 @@ impl AsyncRead for Duplex {
             match ready!(self.read.poll_next(cx)).transpose().map_err(io::Error::other)? {
                 Some(Chunk::Data(data)) => self.pending = data,
                 Some(Chunk::Trailers(_)) => {}
-                None => return Poll::Ready(Ok(())),
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(()));
+                }
             }
         }
         pour(&mut self.pending, out);
