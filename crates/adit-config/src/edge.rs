@@ -2,12 +2,14 @@
 
 mod listen;
 mod ports;
+mod quick;
 mod secret_file;
 mod tunnels;
 
 use std::path::{Path, PathBuf};
 
 use adit_policy::host::Hostname;
+use adit_policy::quick::QuickTunnels;
 use adit_policy::snapshot::{HttpMode, Snapshot, Tunnel};
 
 use crate::diagnostic::{Diagnostic, Findings, Report};
@@ -35,6 +37,8 @@ pub struct EdgeFile {
     pub additions: Vec<TunnelAddition>,
     /// Ports that lead into tunnels without HTTP.
     pub ports: Vec<PortEntry>,
+    /// Who gets quick tunnels.
+    pub quick_tunnels: Option<QuickTunnels>,
     /// Directory of the edge's state.
     pub data_dir: PathBuf,
     /// Address of the operator, for certificate authorities.
@@ -106,7 +110,9 @@ impl EdgeFile {
 
     pub(crate) fn snapshot_of(&self, tunnels: Vec<Tunnel>) -> Snapshot {
         let ports = self.ports.iter().map(|entry| entry.port.clone()).collect();
-        Snapshot::new(self.domain.clone(), self.http_mode, tunnels).with_ports(ports)
+        Snapshot::new(self.domain.clone(), self.http_mode, tunnels)
+            .with_ports(ports)
+            .with_quick(self.quick_tunnels.clone())
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -131,6 +137,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let tunnels = table.take("tunnels").map(|node| tunnels::decode(node, files, findings));
     let declared = tunnels.unwrap_or_default();
     let ports = table.take("ports").map(|node| ports::decode(node, findings)).unwrap_or_default();
+    let quick_tunnels = table.take("quick-tunnels").and_then(|node| quick::decode(node, findings));
     let data_dir = table.take("data-dir").and_then(|node| yaml::path_text(node, findings));
     let email = table.take("email").and_then(|node| decode_email(node, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
@@ -144,6 +151,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         tunnels: declared.tunnels,
         additions: declared.additions,
         ports,
+        quick_tunnels,
         data_dir: source.resolve(data_dir.unwrap_or("data")),
         email,
         access_log: access_log.unwrap_or_default(),

@@ -17,6 +17,8 @@ use crate::status::LinkStatus;
 pub struct About {
     /// The tunnel.
     pub tunnel: Uuid,
+    /// The name of a quick tunnel.
+    pub quick: Option<String>,
     /// Flags that were set, by name.
     pub flags: BTreeMap<String, String>,
     /// Rules as JSON, in the shape of a configuration.
@@ -36,7 +38,7 @@ pub fn answer(connector: &Connector, about: &About, method: &Method, path: &str)
         "/ready" => ready(connector),
         "/healthcheck" => Answer::text(StatusCode::OK, "OK\n"),
         "/metrics" => Answer::metrics(connector.metrics.encode()),
-        "/quicktunnel" => json(&json!({ "hostname": "" })),
+        "/quicktunnel" => json(&json!({ "hostname": about.quick.as_deref().unwrap_or_default() })),
         "/config" => json(&config(connector, about)),
         "/diag/tunnel" => json(&tunnel(connector, about)),
         "/diag/configuration" => json(&flags(about)),

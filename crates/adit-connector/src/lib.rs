@@ -36,6 +36,8 @@ mod restarts;
 
 pub mod status;
 
+pub mod quick;
+
 pub mod endpoints;
 
 use std::sync::Arc;

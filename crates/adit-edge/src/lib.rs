@@ -31,6 +31,8 @@ mod join;
 
 mod ports;
 
+mod quick;
+
 pub mod registry;
 
 pub mod endpoints;

@@ -43,6 +43,9 @@ const DEALT_MAX: usize = 1024;
 /// Pause after an accept that failed, as when file descriptors ran out.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Pause between two looks for quick tunnels that nobody runs.
+const FORGET_PAUSE: Duration = Duration::from_secs(60);
+
 /// Which addresses to listen on.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
@@ -289,6 +292,7 @@ impl Table {
     pub async fn serve(mut self, worker: usize, drain: DrainWatcher) {
         if let Some((bound, dealer)) = self.accepts.take() {
             open_ports(self.edge.clone(), dealer.clone(), drain.clone());
+            spawn_local(forget_guests(self.edge.clone()));
             if let Err(error) = accept_all(bound, &dealer, &self.tunnel_tls, &drain) {
                 tracing::error!(%error, "cannot serve the listeners");
                 return;
@@ -336,6 +340,14 @@ fn accept_all(bound: Bound, dealer: &Dealer, tls: &EdgeTls, drain: &DrainWatcher
         spawn_local(accept_udp(endpoint, dealer.clone()));
     }
     Ok(())
+}
+
+/// Quick tunnels that nobody runs are forgotten, for ever.
+async fn forget_guests(edge: Arc<Edge>) {
+    loop {
+        tokio::time::sleep(FORGET_PAUSE).await;
+        edge.registry.forget_guests(std::time::Instant::now());
+    }
 }
 
 /// Ports open and close with the configuration, and end with the drain.

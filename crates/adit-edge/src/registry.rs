@@ -3,6 +3,7 @@
 //! Requests read a [`View`]: one pointer load gives the Snapshot, the routes and the connections that belong together.
 //! A view is built anew when a connection comes or goes, which is rare.
 
+mod guests;
 mod held;
 mod pick;
 
@@ -21,6 +22,8 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use guests::Full;
+use guests::Guest;
 use held::HeldConfigurations;
 pub use held::Versioned;
 pub use pick::Asking;
@@ -95,7 +98,11 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct State {
+    /// The configuration.
+    base: Arc<Snapshot>,
+    /// The same with quick tunnels.
     snapshot: Arc<Snapshot>,
+    guests: Vec<Guest>,
     /// In order of arrival.
     sessions: Vec<Arc<Session>>,
     /// What each connector said, in order of arrival; kept for the last one of a tunnel after it left.
@@ -108,7 +115,15 @@ impl Registry {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
         let mut held = HeldConfigurations::default();
         held.renew(&snapshot, SystemTime::now());
-        let state = State { snapshot, sessions: Vec::new(), claims: Vec::new(), refusals: Vec::new(), held };
+        let state = State {
+            base: snapshot.clone(),
+            snapshot,
+            guests: Vec::new(),
+            sessions: Vec::new(),
+            claims: Vec::new(),
+            refusals: Vec::new(),
+            held,
+        };
         let (view, _) = state.view();
         Self { state: Mutex::new(state), view: ArcSwap::from_pointee(view), changed: watch::Sender::new(0) }
     }
@@ -128,6 +143,12 @@ impl Registry {
     /// Puts a new configuration in force. Connections of tunnels that are gone are closed.
     pub fn replace_snapshot(&self, snapshot: Arc<Snapshot>) {
         let mut state = self.lock();
+        state.base = snapshot;
+        self.renew(state);
+    }
+
+    fn renew(&self, mut state: MutexGuard<'_, State>) {
+        let snapshot = state.with_guests();
         let sessions = std::mem::take(&mut state.sessions);
         let (kept, gone): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|session| snapshot.tunnel(session.tunnel).is_some());

@@ -32,6 +32,14 @@ pub(crate) fn route(view: Arc<View>, uri: &Uri, headers: &HeaderMap) -> Result<R
     Ok(Routed { view, host, authority, route })
 }
 
+/// The host of a request in its one form.
+///
+/// # Errors
+/// The same, for what can be nobody's host.
+pub(crate) fn host(uri: &Uri, headers: &HeaderMap) -> Result<Hostname, Problem> {
+    Hostname::from_authority(authority(uri, headers)?.as_bytes()).map_err(|_| Problem::UnknownHost)
+}
+
 /// The host of a request: the target's, or the one Host field (RFC 9112, section 3.2).
 fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
     let mut fields = headers.get_all(header::HOST).iter();

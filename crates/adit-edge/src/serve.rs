@@ -19,7 +19,7 @@ use crate::body::AnswerBody;
 use crate::record::{CLOSED, Record};
 use crate::rescue::Problem;
 use crate::worker::Worker;
-use crate::{Edge, forward, route, upstream};
+use crate::{Edge, forward, quick, route, upstream};
 
 /// Who is asking, and on which worker.
 pub(crate) struct Visitor {
@@ -47,6 +47,9 @@ pub(crate) async fn serve(
         && let Some(answer) = plain(&visitor, &request)
     {
         return answer;
+    }
+    if let Some(answer) = quick::answer(&visitor.edge, visitor.remote, &request) {
+        return Ok(answer);
     }
     let websocket = wants_websocket(&request);
     let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));

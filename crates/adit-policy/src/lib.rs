@@ -14,6 +14,8 @@ pub mod snapshot;
 
 pub mod port;
 
+pub mod quick;
+
 pub mod route;
 
 pub mod ingress;

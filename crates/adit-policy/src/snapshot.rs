@@ -12,6 +12,7 @@ use crate::grant::Grant;
 use crate::host::Hostname;
 use crate::ingress::Claims;
 use crate::port::Port;
+use crate::quick::QuickTunnels;
 
 pub use secret::{AcceptedSecret, TunnelSecret};
 
@@ -70,6 +71,7 @@ pub struct Snapshot {
     pub http_mode: HttpMode,
     tunnels: Vec<Tunnel>,
     ports: Vec<Port>,
+    quick: Option<QuickTunnels>,
     by_id: HashMap<TunnelId, usize>,
     by_name: HashMap<String, usize>,
 }
@@ -84,7 +86,7 @@ impl Snapshot {
             by_id.entry(tunnel.id).or_insert(index);
             by_name.entry(tunnel.name.clone()).or_insert(index);
         }
-        Self { domain, http_mode, tunnels, ports: Vec::new(), by_id, by_name }
+        Self { domain, http_mode, tunnels, ports: Vec::new(), quick: None, by_id, by_name }
     }
 
     /// The same with ports that lead into tunnels without HTTP.
@@ -92,6 +94,28 @@ impl Snapshot {
     pub fn with_ports(mut self, ports: Vec<Port>) -> Self {
         self.ports = ports;
         self
+    }
+
+    /// The same with quick tunnels for some.
+    #[must_use]
+    pub fn with_quick(mut self, quick: Option<QuickTunnels>) -> Self {
+        self.quick = quick;
+        self
+    }
+
+    /// Who gets quick tunnels; `None` for nobody.
+    #[must_use]
+    pub fn quick(&self) -> Option<&QuickTunnels> {
+        self.quick.as_ref()
+    }
+
+    /// The same with more tunnels. Where a name or an id is taken, the one that was there is found by it.
+    #[must_use]
+    pub fn with_more(&self, tunnels: impl IntoIterator<Item = Tunnel>) -> Self {
+        let all = self.tunnels.iter().cloned().chain(tunnels).collect();
+        Self::new(self.domain.clone(), self.http_mode, all)
+            .with_ports(self.ports.clone())
+            .with_quick(self.quick.clone())
     }
 
     /// The ports that lead into tunnels without HTTP.

@@ -17,6 +17,7 @@ use crate::visitor::Visitor;
 pub struct Plan {
     folder: TempDir,
     tunnels: Vec<(String, Vec<String>)>,
+    domain: String,
     listen: String,
     rest: String,
 }
@@ -47,7 +48,13 @@ impl Edge {
         // One loopback address for each of cloudflared's connections: it makes one per edge address.
         let listen = "{ https: '127.0.0.1:0', http: '127.0.0.1:0', tunnel: ['127.0.0.1:0', '127.0.0.2:0'], admin: '127.0.0.1:0' }";
         let folder = TempDir::with_prefix("adit-test-").unwrap();
-        Plan { folder, tunnels: Vec::new(), listen: listen.to_owned(), rest: String::new() }
+        Plan {
+            folder,
+            tunnels: Vec::new(),
+            domain: "example.test".to_owned(),
+            listen: listen.to_owned(),
+            rest: String::new(),
+        }
     }
 
     /// Its folder: `edge.yml`, `data`, `access.log`, and the credentials of each tunnel as `NAME.json`.
@@ -166,6 +173,13 @@ impl Plan {
         self
     }
 
+    /// With another domain than `example.test`.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        domain.clone_into(&mut self.domain);
+        self
+    }
+
     /// With these listeners, as YAML.
     #[must_use]
     pub fn listen(mut self, yaml: &str) -> Self {
@@ -192,7 +206,7 @@ impl Plan {
     /// # Panics
     /// When a tunnel cannot be created.
     pub fn prepare(&self) {
-        let mut text = format!("domain: example.test\nlisten: {}\naccess-log: access.log\n", self.listen);
+        let mut text = format!("domain: {}\nlisten: {}\naccess-log: access.log\n", self.domain, self.listen);
         text.write_str(&self.rest).unwrap();
         fs::write(self.folder().join("edge.yml"), text).unwrap();
         for (name, hostnames) in &self.tunnels {

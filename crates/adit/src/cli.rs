@@ -214,6 +214,12 @@ pub enum TunnelCommand {
     Ingress(IngressCommand),
     /// Ask the connector on this machine whether it is connected (the same as `adit connect health`).
     Ready,
+    /// Collect what the connector on this machine tells of itself in a ZIP file: connections, flags, machine, metrics.
+    Diag {
+        /// Write it here, in place of a name with the time in it.
+        #[arg(id = "diag-output", long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// Commands on rules.

@@ -1,9 +1,11 @@
 //! `adit connect`: a connector, from cloudflared's configuration, credentials or token.
 
 mod about;
+mod diag;
 mod health;
 mod log;
 mod pidfile;
+mod quick;
 mod reload;
 mod settings;
 mod stdin;
@@ -32,6 +34,7 @@ use crate::edge::block_on;
 use crate::failure::Failure;
 use crate::local::{self, Local};
 
+pub use diag::diag;
 pub use health::health;
 pub use log::LogFlags;
 use pidfile::Pidfile;
@@ -63,10 +66,12 @@ pub struct Running {
 /// # Errors
 /// [`Failure`] for a file with errors, missing credentials, or a metrics address that is not to be had.
 pub fn start(args: &ConnectArgs) -> Result<Running, Failure> {
-    serve(settings::configuration(args)?, args)
+    let mut loaded = settings::configuration(args)?;
+    let quick = quick::invite(&mut loaded.file)?;
+    serve(loaded, args, quick)
 }
 
-fn serve(loaded: Loaded, args: &ConnectArgs) -> Result<Running, Failure> {
+fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Running, Failure> {
     let Loaded { file, path, warnings } = loaded;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -74,6 +79,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs) -> Result<Running, Failure> {
     let settings = settings::settings(&file)?;
     let about = About {
         tunnel: settings.credentials.tunnel_id,
+        quick,
         flags: file.reported_flags.clone(),
         describe: about::describe,
         system: about::system,
@@ -136,9 +142,10 @@ pub fn rules(args: &ConnectArgs) -> Result<(Option<PathBuf>, Option<Ingress>), F
 /// # Errors
 /// What [`start`] says.
 pub fn run(args: &ConnectArgs, log: &LogFlags) -> Result<(), Failure> {
-    let loaded = settings::configuration(args)?;
+    let mut loaded = settings::configuration(args)?;
     logging::init(&log.over(&loaded.file)).map_err(Failure::input)?;
-    let running = serve(loaded, args)?;
+    let quick = quick::invite(&mut loaded.file)?;
+    let running = serve(loaded, args, quick)?;
     tracing::info!(
         version = VERSION,
         connector = %running.connector.id,

@@ -84,6 +84,7 @@ fn run_tunnel(args: &TunnelArgs) -> Result<String, Failure> {
         }
         Some(TunnelCommand::Delete { name }) => tunnel::delete(&config, name),
         Some(TunnelCommand::Ready) => connect::health(args.flags.value("metrics")),
+        Some(TunnelCommand::Diag { file }) => connect::diag(args.flags.value("metrics"), file.as_deref()),
         Some(TunnelCommand::Ingress(IngressCommand::Validate { json })) => {
             ingress::validate(&args.connect(), json.as_deref())
         }

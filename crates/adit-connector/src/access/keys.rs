@@ -2,15 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use adit_policy::ingress::{Access, OriginRequest, Service};
-use http::Uri;
+use adit_policy::ingress::{Access, OriginRequest};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
-use crate::origin::{self, Origin};
-use crate::rescue::chain;
+use crate::origin;
 
 /// Keys are asked for again after this.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -18,8 +15,6 @@ const FRESH: Duration = Duration::from_secs(3600);
 const USABLE: Duration = Duration::from_secs(24 * 3600);
 /// Pause between two attempts, whatever visitors send.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Time for one attempt.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The keys of one issuer. Requests that need them at the same time wait for one fetch.
 #[derive(Debug, Default)]
@@ -101,20 +96,10 @@ async fn fetch(access: &Access) -> Result<JwkSet, String> {
 }
 
 async fn get<T: for<'de> Deserialize<'de>>(url: &str) -> Result<T, String> {
-    let wrong = |cause: String| format!("{url}: {cause}");
-    let uri: Uri = url.parse().map_err(|_| wrong("not a URL".to_owned()))?;
-    let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
-    let service = Service::parse(&format!("{scheme}://{}", authority.map_or("", |host| host.as_str())));
-    let service = service.map_err(|error| wrong(error.to_string()))?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let origin = Origin::new(&service, &OriginRequest::default());
-    let fetched = timeout(PATIENCE, origin::fetch(&origin, target)).await;
-    let fetched = fetched.map_err(|_| wrong(format!("no answer within {PATIENCE:?}")))?;
-    let fetched = fetched.map_err(|error| wrong(chain(&error)))?;
-    if fetched.status != 200 {
-        return Err(wrong(format!("the answer is {}", fetched.status)));
+    match origin::json("GET", url, &OriginRequest::default()).await? {
+        (200, value) => Ok(value),
+        (status, _) => Err(format!("{url}: the answer is {status}")),
     }
-    serde_json::from_slice(&fetched.body).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]

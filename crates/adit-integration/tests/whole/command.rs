@@ -249,3 +249,70 @@ async fn standard_input_makes_a_connection_anew() {
     drop(edge.program.says("tunnel connection ended"));
     edge.has_connections(1).await;
 }
+
+#[tokio::test]
+async fn a_quick_tunnel_gets_a_name_for_as_long_as_it_runs() {
+    let origin = Origin::start();
+    // The edge's own name must lead to it.
+    let edge = Edge::plan()
+        .domain("localhost")
+        .with("http-mode: serve\nquick-tunnels: { allow: [127.0.0.0/8, '::1/128'], limit: 1 }")
+        .start();
+    let url = format!("http://{}", origin.address);
+    let edge_names = |command: &mut Command| {
+        command.args(["tunnel", "--url", &url, "--metrics", "127.0.0.1:0", "--loglevel", "info"]);
+        command
+            .args(["--edge", &edge.tunnel[0].to_string()])
+            .arg("--cacert")
+            .arg(edge.file("data/tunnel-ca.pem"));
+        command.args(["--quick-service", &format!("https://localhost:{}", edge.https.port())]);
+    };
+    let mut ours = Command::new(program::adit());
+    ours.args(["--log-format", "json"]);
+    edge_names(&mut ours);
+    let connector = Program::start(&mut ours);
+    let line = connector.says("Your quick Tunnel has been created!");
+    let hostname = line.split("https://").nth(1).unwrap().split(['"', ' ']).next().unwrap().to_owned();
+    assert!(hostname.ends_with(".localhost"), "{hostname}");
+    edge.has_connections(1).await;
+    edge.serves(&[&hostname]).await;
+    // In plain: no certificate is good for all names of a top-level domain.
+    assert_eq!(Visitor::plain(edge.http).get(&hostname, "/").await.text(), "GET /\n");
+    let started: Value = serde_json::from_str(&connector.says("connector is starting")).unwrap();
+    let metrics = started["metrics"].as_str().unwrap().parse().unwrap();
+    let told = Visitor::plain(metrics).get("localhost", "/quicktunnel").await.text();
+    assert_eq!(told, format!(r#"{{"hostname":"{hostname}"}}"#));
+    // One is the limit.
+    let mut second = Command::new(program::adit());
+    edge_names(&mut second);
+    let ended = second.output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&ended.stderr).contains("there are 1 quick tunnels already"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn what_a_connector_tells_of_itself_fits_in_a_file() {
+    let (edge, flags) = edge();
+    let mut command = Command::new(program::adit());
+    command.args(["--log-format", "json", "connect", "--url", "hello_world"]).args(&flags);
+    let connector = Program::start(command.arg("--credentials-file").arg(edge.file("home.json")));
+    let started: Value = serde_json::from_str(&connector.says("connector is starting")).unwrap();
+    let metrics = started["metrics"].as_str().unwrap();
+    let file = edge.file("diag.zip").display().to_string();
+    let ended = program::run(["tunnel", "--metrics", metrics, "diag", "--diag-output", &file]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let bytes = fs::read(&file).unwrap();
+    let holds = |text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+    for part in
+        ["tunnelstate.json", "systeminformation.json", "metrics.txt", "cloudflared_tunnel_ha_connections"]
+    {
+        assert!(holds(part), "{part}");
+    }
+    let credentials: Value = serde_json::from_slice(&fs::read(edge.file("home.json")).unwrap()).unwrap();
+    assert!(!holds(credentials["TunnelSecret"].as_str().unwrap()));
+    let again = program::run(["tunnel", "--metrics", metrics, "diag", "--diag-output", &file]);
+    assert_eq!(again.code, Some(1), "nothing is overwritten");
+}

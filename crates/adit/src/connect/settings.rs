@@ -138,6 +138,15 @@ fn with_port(edge: &str) -> String {
     if has_port { edge.to_owned() } else { format!("{edge}:7844") }
 }
 
+/// Whether it is said, or can be found, whose tunnel it is.
+pub(super) fn has_credentials(file: &ConnectorFile) -> bool {
+    let named = file.token.is_some()
+        || file.token_file.is_some()
+        || file.credentials_contents.is_some()
+        || file.credentials_file.is_some();
+    named || file.tunnel.is_some()
+}
+
 /// A token beats a credentials file (cloudflared's order).
 fn credentials(file: &ConnectorFile) -> Result<Credentials, Failure> {
     let text_of = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
