@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::{Duration, Instant};
 
 use adit_policy::ingress::{HealthCheck, Ingress, Rule, order};
-use tokio::time::Instant as Clock;
 
 /// An origin that could not be connected to is asked last for this long (nginx: `fail_timeout`).
 const REST: Duration = Duration::from_secs(10);
@@ -144,13 +143,6 @@ impl Drop for Asked {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The first check of a new set of rules is at once, the next ones on the beat.
-pub(crate) fn beat(check: &HealthCheck) -> tokio::time::Interval {
-    let mut beat = tokio::time::interval_at(Clock::now(), check.interval);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    beat
 }
 
 #[cfg(test)]

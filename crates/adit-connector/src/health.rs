@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use adit_policy::ingress::{HealthCheck, OriginRequest, Service};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::Connector;
-use crate::balance::{Member, beat};
+use crate::balance::Member;
 use crate::origin::{self, Origin};
 use crate::rescue::chain;
 
@@ -48,7 +48,9 @@ async fn run(
     check: HealthCheck,
 ) {
     let origin = Origin::new(&service, &settings);
-    let mut beat = beat(&check);
+    // The first check is at once.
+    let mut beat = interval(check.interval);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
         let cause = failure(&origin, &check).await;

@@ -35,6 +35,8 @@ pub(crate) async fn serve(edge: Arc<Edge>, worker: usize, remote: SocketAddr, ac
     let Accepted { connection, control } = accepted;
     let join = Rc::new(Join::new(edge, worker, remote, connection.clone()));
     tokio::select! {
+        // The end shows in several ways at once; this one has the cause for the log.
+        biased;
         cause = connection.closed() => join.ended(&cause.to_string()),
         () = control.serve(join.clone()) => join.ended("the control stream ended"),
         () = join.give_up() => {}

@@ -62,6 +62,7 @@ pub struct Edge {
     pub location: String,
     /// Port that a redirect to HTTPS names; `None` for 443.
     pub https_port: Option<u16>,
+    complaints: ports::Complaints,
 }
 
 impl Edge {
@@ -80,6 +81,7 @@ impl Edge {
             access_log,
             location: "edge".to_owned(),
             https_port: None,
+            complaints: ports::Complaints::default(),
         }
     }
 }

@@ -5,20 +5,49 @@ mod udp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use adit_policy::host::HostPattern;
 use adit_policy::port::{Port, PortProtocol};
 use adit_policy::route::Route;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_local};
 use uuid::Uuid;
 
 use crate::Edge;
-use crate::listener::{BindError, bind_port};
+use crate::listener::{BindError, PortSocket, bind_port};
 use crate::registry::{Asking, Session};
 use crate::worker::Worker;
 
 pub(crate) use tcp::serve as serve_tcp;
+
+/// Pause between two lines about visitors whom a port led nowhere: strangers must not fill the log.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
+/// When the last such line was written.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(Mutex<Option<Instant>>);
+
+impl Complaints {
+    /// Whether another line may be written now.
+    fn may(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
+}
+
+/// Counts a visitor whom a port led nowhere, and says so now and then.
+fn failed(edge: &Edge, remote: SocketAddr, port: &Port, cause: &str) {
+    edge.metrics.port_failures.inc();
+    if edge.complaints.may() {
+        let (protocol, tunnel, to) = (port.protocol, &port.tunnel, port.to);
+        tracing::warn!(%remote, %protocol, tunnel, %to, cause, "port leads nowhere");
+    }
+}
 
 /// Who gets accepted streams.
 pub(crate) type Deal = Arc<dyn Fn(std::net::TcpStream, SocketAddr, Arc<Port>)>;
@@ -71,12 +100,8 @@ fn try_start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Result<(Open, Socket
     let bound = bind_port(port)?;
     let (listen, shared) = (bound.address, Arc::new(port.clone()));
     let task = match bound.socket {
-        crate::listener::PortSocket::Tcp(listener) => {
-            tokio::task::spawn_local(tcp::accept(listener, shared, deal.clone()))
-        }
-        crate::listener::PortSocket::Udp(socket) => {
-            tokio::task::spawn_local(udp::serve(edge.clone(), socket, shared))
-        }
+        PortSocket::Tcp(listener) => spawn_local(tcp::accept(listener, shared, deal.clone())),
+        PortSocket::Udp(socket) => spawn_local(udp::serve(edge.clone(), socket, shared)),
     };
     Ok((Open(task.abort_handle()), listen))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_http::proxy_protocol;
 use adit_http::relay::both;
@@ -14,13 +15,17 @@ use adit_wire::connect::StreamKind;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::Empty;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Deal, pick};
+use super::{Deal, failed, pick};
 use crate::Edge;
 use crate::listener::ACCEPT_PAUSE;
 use crate::worker::Worker;
+
+/// A visitor who is gone without a word is found out by probes after this silence.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Why a visitor's stream leads nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +64,9 @@ pub(crate) async fn serve(edge: &Edge, worker: &Worker, stream: TcpStream, remot
         Ok((up, down)) => {
             tracing::debug!(%remote, tunnel = port.tunnel, to = %port.to, up, down, "port stream ended");
         }
-        Err(error) => {
-            edge.metrics.port_failures.inc();
-            let cause = chain(&error);
-            tracing::warn!(%remote, tunnel = port.tunnel, to = %port.to, cause, "port stream failed");
-        }
+        // Either side may just go away.
+        Err(Failed::Broken(error)) => tracing::debug!(%remote, %error, "port stream broke"),
+        Err(error) => failed(edge, remote, port, &chain(&error)),
     }
 }
 
@@ -75,6 +78,8 @@ async fn carry(
     port: &Port,
 ) -> Result<(u64, u64), Failed> {
     let mut tunnel = open(edge, worker, port).await?;
+    // Not every system takes it, and the stream is good without.
+    drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE)));
     let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
     tunnel.write_all(&header).await?;
     Ok(both(stream, tunnel).await?)

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::pick;
+use super::{failed, pick};
 use crate::Edge;
 use crate::listener::ACCEPT_PAUSE;
 
@@ -84,11 +84,12 @@ impl Visitors {
     async fn session(&self, remote: SocketAddr, mut from_visitor: mpsc::Receiver<Bytes>) {
         let (port, idle) = (&self.port, self.port.idle_timeout);
         let Some(session) = pick(&self.edge, None, port) else {
-            return self.failed(remote, "no connection of the tunnel is there that carries UDP");
+            let cause = "no connection of the tunnel is there that carries UDP";
+            return failed(&self.edge, remote, port, cause);
         };
         let mut flow = match session.connection.open_udp(port.to, idle).await {
             Ok(flow) => flow,
-            Err(error) => return self.failed(remote, &error.to_string()),
+            Err(error) => return failed(&self.edge, remote, port, &error.to_string()),
         };
         loop {
             let moved = tokio::select! {
@@ -113,11 +114,5 @@ impl Visitors {
         if self.socket.try_send_to(data, remote).is_err() {
             self.edge.metrics.port_dropped.inc();
         }
-    }
-
-    /// One line for a session: the visitor's next packet tries again.
-    fn failed(&self, remote: SocketAddr, cause: &str) {
-        self.edge.metrics.port_failures.inc();
-        tracing::warn!(%remote, tunnel = self.port.tunnel, to = %self.port.to, cause, "port session failed");
     }
 }

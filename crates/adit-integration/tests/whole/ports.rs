@@ -132,7 +132,7 @@ async fn a_connector_goes_nowhere_without_its_own_word() {
             drop(timeout(PATIENCE, visitor.read_to_end(&mut heard)).await.unwrap());
             assert!(heard.is_empty(), "{way:?}");
             assert!(connector.program.says("is not allowed").contains(&service.to_string()));
-            assert!(edge.program.says("port stream failed").contains("is not allowed"));
+            assert!(edge.program.says("port leads nowhere").contains("is not allowed"));
             drop(connector);
             edge.has_connections(0).await;
         }
@@ -186,7 +186,7 @@ async fn datagrams_go_nowhere_without_the_connectors_word() {
         let connector = connected(Way::Quic, &edge, lines).await;
         client(opened(&edge, 1)).await.send(b"hello").await.unwrap();
         assert!(connector.program.says("UDP session refused").contains("is not allowed"), "{version}");
-        assert!(edge.program.says("port session failed").contains("is not allowed"), "{version}");
+        assert!(edge.program.says("port leads nowhere").contains("is not allowed"), "{version}");
     }
 }
 
@@ -228,7 +228,7 @@ async fn over_http2_a_udp_port_says_why_it_leads_nowhere() {
     let edge = plan(&port("udp", service, "")).start();
     let _connector = connected(Way::Http2, &edge, &allowing(service)).await;
     client(opened(&edge, 1)).await.send(b"hello").await.unwrap();
-    assert!(edge.program.says("port session failed").contains("carries UDP"));
+    assert!(edge.program.says("port leads nowhere").contains("carries UDP"));
 }
 
 #[tokio::test]
