@@ -73,8 +73,9 @@ pub const WAIT_FOR_CONNECTION: Duration = Duration::from_millis(700);
 /// Time that a stopping edge gives running requests.
 pub const EDGE_GRACE: Duration = Duration::from_secs(30);
 
-/// Visitors of one UDP port at the same time. Each has a session at the connector; addresses can be forged.
-pub const UDP_VISITORS_MAX: usize = 4_096;
+/// Visitors of one UDP port at the same time. Each has a session at the connector; addresses can be forged. With their
+/// queues full they hold 20 MiB.
+pub const UDP_VISITORS_MAX: usize = 2_048;
 
 /// Packets of one visitor that wait while his session is opened, or while the tunnel is busy.
-pub const UDP_VISITOR_QUEUE: usize = 32;
+pub const UDP_VISITOR_QUEUE: usize = 8;

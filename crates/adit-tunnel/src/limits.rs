@@ -35,8 +35,8 @@ pub const RPC_MESSAGE_WORDS_MAX: usize = 4 * 1024 * 1024 / 8;
 /// Times that a UDP session is asked for within [`RPC_TIMEOUT`]: the question is a datagram, and may be lost.
 pub const UDP_REGISTER_ATTEMPTS: u32 = 5;
 
-/// Datagrams that wait for one session's reader: 80 KiB, a burst of 10 ms at 64 Mbit/s.
-pub const UDP_QUEUE: usize = 64;
+/// Datagrams that wait for one session's reader: 40 KiB, a burst of 10 ms at 32 Mbit/s.
+pub const UDP_QUEUE: usize = 32;
 
 /// Streams that a peer may hold open at once on one QUIC connection, to begin with. The state machine reserves memory for
 /// each possible stream: 1 024 cost 1 MB, 2^20 cost 85 MB. So the number grows with the streams that are open.

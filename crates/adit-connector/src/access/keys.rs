@@ -1,11 +1,11 @@
 //! An issuer's public keys (JWKS, RFC 7517): fetched when they are needed, kept while they are fresh.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit_policy::ingress::{Access, OriginRequest};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use crate::origin;
 
@@ -16,9 +16,13 @@ const USABLE: Duration = Duration::from_secs(24 * 3600);
 /// Pause between two attempts, whatever visitors send.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The keys of one issuer. Requests that need them at the same time wait for one fetch.
+/// The keys of one issuer. Requests that need a new one at the same time wait for one fetch; those whose key is known
+/// never wait.
 #[derive(Debug, Default)]
-pub(super) struct Keys(Mutex<Known>);
+pub(super) struct Keys {
+    known: Mutex<Known>,
+    fetching: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -32,23 +36,57 @@ impl Keys {
     ///
     /// # Errors
     /// In words, when no keys are to be had.
-    pub(super) async fn find(&self, access: &Access, id: Option<&str>) -> Result<Option<Jwk>, String> {
-        let mut known = self.0.lock().await;
-        let now = Instant::now();
-        if known.wants_fetch(id, now) {
-            known.tried = Some(now);
-            match fetch(access).await {
-                Ok(set) => (known.set, known.failure) = (Some((set, Instant::now())), None),
-                Err(cause) => {
-                    tracing::warn!(issuer = access.issuer(), cause, "cannot fetch the keys of an issuer");
-                    known.failure = Some(cause);
-                }
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        access: &Access,
+        id: Option<&str>,
+    ) -> Result<Option<Jwk>, String> {
+        let (key, wants_fetch) = self.look(id);
+        if key.is_some() {
+            if wants_fetch {
+                let (keys, access) = (self.clone(), access.clone());
+                drop(tokio::task::spawn_local(async move { keys.renew(&access).await }));
             }
+            return Ok(key);
         }
-        match known.usable(now) {
+        let _alone = self.fetching.lock().await;
+        // Who had the lock before may have fetched it.
+        let (key, wants_fetch) = self.look(id);
+        if key.is_some() {
+            return Ok(key);
+        }
+        if wants_fetch {
+            self.renew(access).await;
+        }
+        let known = self.known();
+        match known.usable(Instant::now()) {
             Some(set) => Ok(choose(set, id).cloned()),
             None => Err(known.failure.clone().unwrap_or_else(|| "they are too old".to_owned())),
         }
+    }
+
+    /// The key, if it is known, and whether it is time to ask the issuer.
+    fn look(&self, id: Option<&str>) -> (Option<Jwk>, bool) {
+        let (known, now) = (self.known(), Instant::now());
+        (known.usable(now).and_then(|set| choose(set, id)).cloned(), known.wants_fetch(id, now))
+    }
+
+    /// Asks the issuer. After a failure the old keys stay.
+    async fn renew(&self, access: &Access) {
+        self.known().tried = Some(Instant::now());
+        let fetched = fetch(access).await;
+        let mut known = self.known();
+        match fetched {
+            Ok(set) => (known.set, known.failure) = (Some((set, Instant::now())), None),
+            Err(cause) => {
+                tracing::warn!(issuer = access.issuer(), cause, "cannot fetch the keys of an issuer");
+                known.failure = Some(cause);
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
