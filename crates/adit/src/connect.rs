@@ -164,6 +164,8 @@ pub fn run(args: &ConnectArgs, log: &LogFlags) -> Result<(), Failure> {
             () = stop => {}
             panicked = running.workers.failed() => return Err(Failure::broke(panicked)),
         }
+        // Before anything else: who sends the signal may ask whether we are ready in the same breath.
+        running.connector.status.start_drain();
         tracing::info!("draining; a second signal ends at once");
         tokio::select! {
             () = running.stop() => {}
