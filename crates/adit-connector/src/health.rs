@@ -16,11 +16,11 @@ pub(crate) async fn watch(connector: Arc<Connector>) {
     let mut changed = connector.changed();
     loop {
         changed.mark_unchanged();
-        let mut checks = start(&connector);
+        // They end when they are dropped.
+        let _checks = start(&connector);
         if changed.changed().await.is_err() {
             return;
         }
-        checks.abort_all();
     }
 }
 

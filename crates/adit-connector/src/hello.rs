@@ -52,7 +52,6 @@ async fn echo(request: &StreamRequest, mut body: RequestBody, answer: &mut Answe
     Ok(reply.finish().await?)
 }
 
-/// One event a second.
 /// Counts for ever, until nobody listens.
 async fn events(request: &StreamRequest, answer: &mut Answer) -> Result<(), Problem> {
     let fields = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")];

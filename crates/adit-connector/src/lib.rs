@@ -1,8 +1,8 @@
 //! The private data plane: it dials edges, and answers the streams that they open from origins at home.
 //!
 //! The files stand in the order of a stream: [`session`] dials and registers, `serve` takes a stream through the
-//! stages, `ingress` finds the rule, `access` checks its token, `balance` chooses, `origin` asks the service, `rescue` turns errors into answers, `record` counts and
-//! logs. It opens no listening socket.
+//! stages, `ingress` finds the rule, `access` checks its token, `balance` chooses, `origin` asks the service, `rescue`
+//! turns errors into answers, `record` counts and logs. Beside the rules, `private` opens raw TCP and UDP. It opens no listening socket.
 
 pub mod session;
 

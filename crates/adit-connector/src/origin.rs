@@ -26,6 +26,7 @@ use rustls::ClientConfig;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
+pub(crate) use connect::connect_any;
 pub(crate) use fetch::{check, json};
 pub(crate) use tcp::tcp;
 pub(crate) use websocket::websocket;

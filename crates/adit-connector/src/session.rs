@@ -289,9 +289,7 @@ impl Session {
         );
         tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
-        let sessions = link
-            .datagrams()
-            .map(|datagrams| UdpFlows::new(&self.shared.connector, datagrams, link.session_ended()));
+        let sessions = link.datagrams().map(|datagrams| UdpFlows::new(&self.shared.connector, datagrams));
         link.answer_calls(Handlers {
             configuration: Some(Rc::new(move |version, json| remote.take(&connector, version, json))),
             sessions: sessions.clone().map(|sessions| Rc::new(Calls(sessions)) as Rc<dyn UdpSessions>),

@@ -328,8 +328,9 @@ fn accept_all(bound: Bound, dealer: &Dealer, tls: &EdgeTls, drain: &DrainWatcher
             let listener = TcpListener::from_std(listener)?;
             let (dealer, drain) = (dealer.clone(), drain.clone());
             spawn_local(async move {
+                let deal = |stream, remote| dealer.deal(kind(stream, remote));
                 tokio::select! {
-                    () = accept_tcp(listener, &dealer, kind) => {}
+                    () = accept_tcp(listener, deal) => {}
                     () = drain.draining() => {}
                 }
             });
@@ -362,12 +363,13 @@ fn open_ports(edge: Arc<Edge>, dealer: Dealer, drain: DrainWatcher) {
     });
 }
 
-async fn accept_tcp(listener: TcpListener, dealer: &Dealer, kind: Kind) {
+/// Accepts for ever.
+pub(crate) async fn accept_tcp(listener: TcpListener, deal: impl Fn(StdStream, SocketAddr)) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 if let Ok(stream) = stream.into_std() {
-                    dealer.deal(kind(stream, remote));
+                    deal(stream, remote);
                 }
             }
             Err(error) => {

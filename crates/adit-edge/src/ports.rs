@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use uuid::Uuid;
 
 use crate::Edge;
-use crate::listener::{BindError, PortSocket, bind_port};
+use crate::listener::{BindError, PortSocket, accept_tcp, bind_port};
 use crate::registry::{Asking, Session};
 use crate::worker::Worker;
 
@@ -100,7 +100,10 @@ fn try_start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Result<(Open, Socket
     let bound = bind_port(port)?;
     let (listen, shared) = (bound.address, Arc::new(port.clone()));
     let task = match bound.socket {
-        PortSocket::Tcp(listener) => spawn_local(tcp::accept(listener, shared, deal.clone())),
+        PortSocket::Tcp(listener) => {
+            let deal = deal.clone();
+            spawn_local(accept_tcp(listener, move |stream, remote| deal(stream, remote, shared.clone())))
+        }
         PortSocket::Udp(socket) => spawn_local(udp::serve(edge.clone(), socket, shared)),
     };
     Ok((Open(task.abort_handle()), listen))

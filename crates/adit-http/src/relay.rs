@@ -21,7 +21,7 @@ thread_local! {
 ///
 /// # Errors
 /// The stream's.
-pub async fn read_some(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+async fn read_some(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     poll_fn(|cx| {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut room = ReadBuf::new(scratch);
@@ -167,14 +167,11 @@ impl Way {
                 return Poll::Ready(Ok(()));
             }
             self.step = Step::Flushing;
-            let written = match Pin::new(write).poll_write(cx, data) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => {
-                    self.pending = Bytes::copy_from_slice(data);
-                    return Poll::Pending;
-                }
-            };
-            self.wrote(written)?;
+            let mut written = 0;
+            if let Poll::Ready(taken) = Pin::new(write).poll_write(cx, data) {
+                written = taken?;
+                self.wrote(written)?;
+            }
             self.pending = Bytes::copy_from_slice(data.get(written..).unwrap_or_default());
             Poll::Ready(Ok(()))
         })

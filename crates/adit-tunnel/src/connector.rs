@@ -13,8 +13,6 @@ use adit_wire::datagram::Version;
 use adit_wire::features::{self, Extensions};
 use adit_wire::registration::{ConnectionDetails, RegisterRequest};
 
-use uuid::Uuid;
-
 pub use crate::control::sessions::UdpSessions;
 pub use dial::{Dial, DialError, dial};
 pub(crate) use reply::CAUSE;
@@ -22,7 +20,6 @@ pub use reply::{Duplex, Reply, ReplyBody};
 pub use request::{Chunk, RequestBody, StreamRequest};
 
 use crate::control::client::{Control, RegisterFailed};
-use crate::control::sessions;
 use crate::datagrams::Datagrams;
 use crate::{LinkClosed, Protocol, StreamError};
 
@@ -114,23 +111,6 @@ impl Link {
                 Some(Datagrams::new(transport.connection.clone(), self.datagram_version))
             }
             Transport::H2(_) => None,
-        }
-    }
-
-    /// Tells the edge that a UDP session is over. Version 3 has no word for it, and HTTP/2 no sessions.
-    pub fn session_ended(&self) -> impl Fn(Uuid) + 'static {
-        let connection = match &self.transport {
-            Transport::Quic(transport) if self.datagram_version == Version::V2 => {
-                Some(transport.connection.clone())
-            }
-            Transport::Quic(_) | Transport::H2(_) => None,
-        };
-        move |id| {
-            let Some(connection) = connection.clone() else { return };
-            drop(tokio::task::spawn_local(async move {
-                // An edge that does not hear it finds out by silence.
-                drop(sessions::call_unregister(&connection, id, "idle").await);
-            }));
         }
     }
 

@@ -10,6 +10,8 @@ pub(crate) mod push;
 
 pub(crate) mod sessions;
 
+mod stream;
+
 use capnp::message::ReaderOptions;
 
 use crate::limits::RPC_MESSAGE_WORDS_MAX;

@@ -6,11 +6,12 @@ use quinn::Connection;
 use uuid::Uuid;
 
 use crate::LinkClosed;
+use crate::control::sessions;
 
 /// The datagrams of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Datagrams {
-    connection: Connection,
+    pub(crate) connection: Connection,
     version: Version,
 }
 
@@ -42,6 +43,19 @@ impl Datagrams {
     #[must_use]
     pub fn send(&self, id: Uuid, data: &[u8]) -> bool {
         data.len() <= PAYLOAD_MAX && self.send_raw(self.version.payload(id, data))
+    }
+
+    /// Tells the other end that a session is over. Version 3 has no word for it: silence is the end there. Run it on the
+    /// owning thread.
+    pub fn end_session(&self, id: Uuid, why: &'static str) {
+        if self.version == Version::V3 {
+            return;
+        }
+        let connection = self.connection.clone();
+        drop(tokio::task::spawn_local(async move {
+            // Who does not hear it finds out by silence.
+            drop(sessions::call_unregister(&connection, id, why).await);
+        }));
     }
 
     /// Sends a datagram that is written already. Whether it left.

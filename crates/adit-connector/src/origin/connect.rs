@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_policy::ingress::Service;
+use adit_policy::ingress::{OriginRequest, Service};
 use hyper_util::client::proxy::matcher::Intercept;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -103,13 +103,13 @@ pub(super) fn allowed(origin: &Origin, addresses: Vec<SocketAddr>) -> Vec<Socket
 ///
 /// # Errors
 /// [`OriginError`] when none of them answers in time.
-pub(super) async fn connect_any(
-    origin: &Origin,
+pub(crate) async fn connect_any(
+    settings: &OriginRequest,
     shown: &str,
     addresses: &[SocketAddr],
 ) -> Result<TcpStream, OriginError> {
-    let limit = origin.settings.connect_timeout;
-    match timeout(limit, connect_addresses(origin, addresses)).await {
+    let limit = settings.connect_timeout;
+    match timeout(limit, connect_addresses(settings, addresses)).await {
         Ok(stream) => stream.map_err(|error| OriginError::Connect(shown.to_owned(), error)),
         Err(_) => Err(OriginError::ConnectTimeout(shown.to_owned(), limit)),
     }
@@ -117,17 +117,14 @@ pub(super) async fn connect_any(
 
 async fn connect_tcp(origin: &Origin, host: &str, port: u16) -> std::io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
-    connect_addresses(origin, &addresses).await
+    connect_addresses(&origin.settings, &addresses).await
 }
 
-async fn connect_addresses(origin: &Origin, addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
-    let stream = if origin.settings.no_happy_eyeballs {
-        in_turn(addresses).await?
-    } else {
-        side_by_side(addresses).await?
-    };
+async fn connect_addresses(settings: &OriginRequest, addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let stream =
+        if settings.no_happy_eyeballs { in_turn(addresses).await? } else { side_by_side(addresses).await? };
     stream.set_nodelay(true)?;
-    let keep_alive = TcpKeepalive::new().with_time(origin.settings.tcp_keep_alive);
+    let keep_alive = TcpKeepalive::new().with_time(settings.tcp_keep_alive);
     // Not every system takes it, and the connection is good without.
     drop(SockRef::from(&stream).set_tcp_keepalive(&keep_alive));
     Ok(stream)

@@ -46,7 +46,7 @@ pub(crate) async fn check(origin: &Origin, path: Option<&str>) -> Result<u16, Or
         }
         (_, Service::Tcp { host, port: Some(port), .. }) => {
             let addresses = resolve(origin, host, *port).await?;
-            connect_any(origin, &origin.service.to_string(), &addresses).await.map(|_| 200)
+            connect_any(&origin.settings, &origin.service.to_string(), &addresses).await.map(|_| 200)
         }
         _ => connect(origin, server_name(origin, &request(origin, "GET", "/")).as_deref()).await.map(|_| 200),
     }

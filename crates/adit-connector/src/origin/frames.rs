@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Join, ReadBuf, ReadHalf, WriteHalf, join, split};
 use tokio_util::io::poll_read_buf;
 
 /// Bytes of a frame's head (RFC 9113, section 4.1).
@@ -18,7 +18,15 @@ const END_STREAM: u8 = 1;
 /// Room for one read.
 const READ: usize = 16 * 1024;
 
-/// A connection whose empty DATA frames are left out.
+/// A connection whose empty DATA frames are left out as it is read.
+pub(super) fn without_empty<S: AsyncRead + AsyncWrite>(
+    stream: S,
+) -> Join<WithoutEmpty<ReadHalf<S>>, WriteHalf<S>> {
+    let (read, write) = split(stream);
+    join(WithoutEmpty::new(read), write)
+}
+
+/// The frames that are read, without the empty ones.
 pub(super) struct WithoutEmpty<S> {
     stream: S,
     buffer: BytesMut,
@@ -27,7 +35,7 @@ pub(super) struct WithoutEmpty<S> {
 }
 
 impl<S> WithoutEmpty<S> {
-    pub(super) fn new(stream: S) -> Self {
+    fn new(stream: S) -> Self {
         Self { stream, buffer: BytesMut::new(), left: 0 }
     }
 
@@ -74,32 +82,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for WithoutEmpty<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for WithoutEmpty<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

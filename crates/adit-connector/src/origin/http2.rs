@@ -14,7 +14,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 
 use super::connect::connect;
-use super::frames::WithoutEmpty;
+use super::frames::without_empty;
 use super::http1::{self, server_name};
 use super::{Origin, OriginError};
 use crate::idle::Idle;
@@ -76,7 +76,7 @@ pub(super) async fn request(
 pub(super) async fn check(origin: &Origin, request: &StreamRequest) -> Result<u16, OriginError> {
     let name = server_name(origin, request);
     let route = connect(origin, name.as_deref()).await?;
-    let (send, driver) = h2::client::handshake(WithoutEmpty::new(route.io)).await?;
+    let (send, driver) = h2::client::handshake(without_empty(route.io)).await?;
     let (response, _) = send.ready().await?.send_request(head(origin, request)?, true)?;
     tokio::select! {
         response = response => Ok(response?.status().as_u16()),
@@ -106,7 +106,7 @@ async fn sender(
         origin.keep(http1::Connection::new(route, name));
         return Ok(None);
     }
-    let io = WithoutEmpty::new(route.io);
+    let io = without_empty(route.io);
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)

@@ -90,7 +90,7 @@ async fn open(origin: &Origin, target: &Target) -> Result<TcpStream, Reply> {
     if addresses.is_empty() {
         return Err(Reply::NotAllowed);
     }
-    connect_any(origin, &shown, &addresses).await.map_err(|error| match error {
+    connect_any(&origin.settings, &shown, &addresses).await.map_err(|error| match error {
         OriginError::Connect(_, error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             Reply::ConnectionRefused
         }

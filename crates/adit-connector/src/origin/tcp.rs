@@ -86,11 +86,11 @@ async fn dial(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, Ori
             if addresses.is_empty() {
                 return Err(OriginError::NotAllowed(format!("{host}:{port}")));
             }
-            connect_any(origin, &format!("{host}:{port}"), &addresses).await
+            connect_any(&origin.settings, &format!("{host}:{port}"), &addresses).await
         }
         Service::Tcp { host, port: Some(port), .. } => {
             let addresses = resolve(origin, host, *port).await?;
-            connect_any(origin, &origin.service.to_string(), &addresses).await
+            connect_any(&origin.settings, &origin.service.to_string(), &addresses).await
         }
         _ => Err(OriginError::Request("the service has no port, and its scheme has no usual one")),
     }

@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 
 use adit_http::relay::both_unless;
+use adit_policy::ingress::{OriginRequest, WarpRouting};
 use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
 use adit_wire::fields::Fields;
 use bytes::Bytes;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::offer;
 use crate::Connector;
-use crate::origin::OriginError;
+use crate::origin::{OriginError, connect_any};
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
 
@@ -46,15 +45,10 @@ pub(crate) async fn connect(
 }
 
 async fn open(connector: &Connector, to: SocketAddr) -> Result<TcpStream, OriginError> {
-    let (limit, keep_alive) = {
+    let settings = {
         let in_force = connector.rules.load();
-        (in_force.ingress.warp.connect_timeout, in_force.ingress.warp.tcp_keep_alive)
+        let WarpRouting { connect_timeout, tcp_keep_alive, .. } = in_force.ingress.warp;
+        OriginRequest { connect_timeout, tcp_keep_alive, ..OriginRequest::default() }
     };
-    let connected = timeout(limit, TcpStream::connect(to)).await;
-    let connected = connected.map_err(|_| OriginError::ConnectTimeout(to.to_string(), limit))?;
-    let stream = connected.map_err(|error| OriginError::Connect(to.to_string(), error))?;
-    // Neither is vital.
-    drop(stream.set_nodelay(true));
-    drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keep_alive)));
-    Ok(stream)
+    connect_any(&settings, &to.to_string(), &[to]).await
 }

@@ -14,11 +14,11 @@ use adit_tunnel::datagrams::Datagrams;
 use adit_wire::datagram::{Datagram, Outcome, PAYLOAD_MAX, registered};
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{Flow, NotOffered, offer};
 use crate::Connector;
+use crate::idle::Idle;
 
 /// Silence that ends a session where the edge does not say (cloudflared's default).
 const IDLE: Duration = Duration::from_secs(210);
@@ -30,7 +30,6 @@ pub(crate) struct Sessions {
     connector: Arc<Connector>,
     datagrams: Datagrams,
     open: RefCell<HashMap<Uuid, Session>>,
-    ended: Box<dyn Fn(Uuid)>,
 }
 
 struct Session {
@@ -45,11 +44,10 @@ impl Drop for Session {
     }
 }
 
-/// A session's socket, and when it last moved.
+/// A session's socket, and its silence.
 struct Socket {
     udp: UdpSocket,
-    moved: std::cell::Cell<Instant>,
-    idle: Duration,
+    idle: Idle,
     _flow: Flow,
     _counted: GaugeGuard,
 }
@@ -74,14 +72,9 @@ impl NotOpened {
 }
 
 impl Sessions {
-    /// No sessions yet. `ended` is told of those that end by themselves.
-    pub(crate) fn new(
-        connector: &Arc<Connector>,
-        datagrams: Datagrams,
-        ended: impl Fn(Uuid) + 'static,
-    ) -> Rc<Self> {
-        let connector = connector.clone();
-        Rc::new(Self { connector, datagrams, open: RefCell::default(), ended: Box::new(ended) })
+    /// No sessions yet.
+    pub(crate) fn new(connector: &Arc<Connector>, datagrams: Datagrams) -> Rc<Self> {
+        Rc::new(Self { connector: connector.clone(), datagrams, open: RefCell::default() })
     }
 
     /// Takes datagrams until the connection ends.
@@ -99,7 +92,7 @@ impl Sessions {
     /// Bytes of unknown sessions are dropped in silence, as cloudflared does.
     fn pass_on(&self, id: Uuid, data: &[u8]) {
         if let Some(session) = self.open.borrow().get(&id) {
-            session.socket.moved.set(Instant::now());
+            session.socket.idle.touch();
             // What the socket does not take now is lost, as UDP may lose it.
             if session.socket.udp.try_send(data).is_err() {
                 self.connector.metrics.udp_dropped.inc();
@@ -135,8 +128,7 @@ impl Sessions {
         let idle = if idle.is_zero() { IDLE } else { idle.min(IDLE_MAX) };
         let socket = Rc::new(Socket {
             udp,
-            moved: std::cell::Cell::new(Instant::now()),
-            idle,
+            idle: Idle::new(idle),
             _flow: flow,
             _counted: GaugeGuard::new(metrics.udp_active.clone()),
         });
@@ -157,7 +149,7 @@ impl Sessions {
         let session = self.open.borrow_mut().remove(&id);
         if session.is_some() {
             tracing::debug!(session = %id, "UDP session ended: idle");
-            (self.ended)(id);
+            self.datagrams.end_session(id, "idle");
         }
     }
 }
@@ -191,17 +183,15 @@ fn bind(to: SocketAddr) -> std::io::Result<UdpSocket> {
 async fn carry_back(id: Uuid, socket: &Socket, datagrams: &Datagrams) {
     let mut buffer = vec![0; PAYLOAD_MAX + 1];
     loop {
-        let deadline = socket.moved.get() + socket.idle;
-        match timeout_at(deadline, socket.udp.recv(&mut buffer)).await {
-            Ok(Ok(length)) => {
-                socket.moved.set(Instant::now());
+        tokio::select! {
+            received = socket.udp.recv(&mut buffer) => {
+                // "Connection refused": nobody listens there now; somebody may later.
+                let Ok(length) = received else { continue };
+                socket.idle.touch();
                 // Too large for a datagram, or a full queue: lost, as UDP may lose it.
                 let _sent = datagrams.send(id, buffer.get(..length).unwrap_or_default());
             }
-            // "Connection refused": nobody listens there now; somebody may later.
-            Ok(Err(_)) => {}
-            Err(_) if socket.moved.get() + socket.idle <= Instant::now() => return,
-            Err(_) => {}
+            _ = socket.idle.expired() => return,
         }
     }
 }

@@ -1,7 +1,6 @@
-//! Streams of a port: accepted on the first worker, carried on the one that they are dealt to.
+//! Streams of a port, carried on the worker that they were dealt to.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use adit_http::proxy_protocol;
@@ -17,11 +16,10 @@ use http::{HeaderMap, Method};
 use http_body_util::Empty;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use super::{Deal, failed, pick};
+use super::{failed, pick};
 use crate::Edge;
-use crate::listener::ACCEPT_PAUSE;
 use crate::worker::Worker;
 
 /// A visitor who is gone without a word is found out by probes after this silence.
@@ -38,23 +36,6 @@ enum Failed {
     NoStream,
     #[error("the stream broke")]
     Broken(#[from] std::io::Error),
-}
-
-/// Accepts for ever.
-pub(super) async fn accept(listener: TcpListener, port: Arc<Port>, deal: Deal) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => {
-                if let Ok(stream) = stream.into_std() {
-                    deal(stream, remote, port.clone());
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 /// Carries one stream to its end.

@@ -1,28 +1,21 @@
 //! A configuration that the edge pushes: one short stream per call, in either transport.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use adit_wire::preamble::RPC_PREAMBLE;
 use adit_wire::rpc::configuration;
 use adit_wire::rpc::tunnelrpc_capnp::{cloudflared_server, configuration_manager as rpc, session_manager};
 use bytes::Bytes;
-use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
 use h2::server::SendResponse;
 use http::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
-use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 
-use super::sessions;
+use super::{sessions, stream};
 use crate::connector::{ConfigurationApplied, ConfigurationHandler, Handlers, apply};
 use crate::framing::H2Reader;
 use crate::limits::{CONTROL_BYTES_MAX, RPC_TIMEOUT};
-
-/// How long a call's stream may live (cloudflared's `rpc-timeout`).
-const STREAM_TIMEOUT: Duration = RPC_TIMEOUT;
 
 /// Answers the calls of one RPC stream on QUIC; `first` was read with the preamble.
 pub(crate) async fn answer(
@@ -31,13 +24,8 @@ pub(crate) async fn answer(
     send: quinn::SendStream,
     handlers: Handlers,
 ) {
-    let reader = std::io::Cursor::new(first).chain(recv).take(CONTROL_BYTES_MAX);
-    let options = super::reader_options();
-    let network = twoparty::VatNetwork::new(reader.compat(), send.compat_write(), Side::Server, options);
     let client: cloudflared_server::Client = capnp_rpc::new_client(Server(handlers));
-    let system = RpcSystem::new(Box::new(network), Some(client.client));
-    // The edge ends the stream after its call; whoever does not is cut.
-    drop(timeout(STREAM_TIMEOUT, system).await);
+    stream::answer(std::io::Cursor::new(first).chain(recv), send, client.client).await;
 }
 
 struct Server(Handlers);
@@ -111,7 +99,7 @@ pub(crate) async fn answer_h2(
 async fn read_update(reader: H2Reader, handler: Option<ConfigurationHandler>) -> ConfigurationApplied {
     let refused = |error: String| ConfigurationApplied { version: -1, error: Some(error) };
     let mut body = Vec::new();
-    let read = timeout(STREAM_TIMEOUT, reader.take(CONTROL_BYTES_MAX).read_to_end(&mut body)).await;
+    let read = timeout(RPC_TIMEOUT, reader.take(CONTROL_BYTES_MAX).read_to_end(&mut body)).await;
     if !matches!(read, Ok(Ok(_))) {
         return refused("the configuration did not arrive".to_owned());
     }
@@ -127,26 +115,13 @@ pub(crate) async fn send_quic(
     version: i32,
     json: &[u8],
 ) -> Result<ConfigurationApplied, capnp::Error> {
-    let failed = |error: &dyn std::fmt::Display| capnp::Error::failed(error.to_string());
-    let (mut send, recv) = connection.open_bi().await.map_err(|error| failed(&error))?;
-    send.write_all(&RPC_PREAMBLE).await.map_err(|error| failed(&error))?;
-    let options = super::reader_options();
-    let network = twoparty::VatNetwork::new(bounded(recv), send.compat_write(), Side::Client, options);
-    let mut system = RpcSystem::new(Box::new(network), None);
-    let client: rpc::Client = system.bootstrap(Side::Server);
-    let mut call = client.update_configuration_request();
-    call.get().set_version(version);
-    call.get().set_config(json);
-    let answer = call.send().promise;
-    tokio::select! {
-        answer = answer => read_applied(&answer?),
-        ended = system => Err(ended.err().unwrap_or_else(|| failed(&"the stream ended without an answer"))),
-        () = tokio::time::sleep(STREAM_TIMEOUT) => Err(failed(&"no answer in time")),
-    }
-}
-
-fn bounded(recv: quinn::RecvStream) -> tokio_util::compat::Compat<tokio::io::Take<quinn::RecvStream>> {
-    recv.take(CONTROL_BYTES_MAX).compat()
+    stream::call(connection, async |client: rpc::Client| {
+        let mut call = client.update_configuration_request();
+        call.get().set_version(version);
+        call.get().set_config(json);
+        read_applied(&call.send().promise.await?)
+    })
+    .await
 }
 
 fn read_applied(
@@ -177,7 +152,7 @@ pub(crate) async fn decode_updated(body: impl AsyncRead + Unpin) -> Option<Confi
         err: serde_json::Value,
     }
     let mut text = Vec::new();
-    timeout(STREAM_TIMEOUT, body.take(CONTROL_BYTES_MAX).read_to_end(&mut text)).await.ok()?.ok()?;
+    timeout(RPC_TIMEOUT, body.take(CONTROL_BYTES_MAX).read_to_end(&mut text)).await.ok()?.ok()?;
     let answer: Answer = serde_json::from_slice(&text).ok()?;
     let error = match answer.err {
         serde_json::Value::Null => None,

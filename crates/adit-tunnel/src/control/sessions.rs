@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use adit_wire::preamble::{self, Parsed, Preamble, RPC_PREAMBLE};
 use adit_wire::rpc::tunnelrpc_capnp::session_manager as rpc;
-use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
-use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use tokio_util::compat::{TokioAsyncReadCompatExt as _, TokioAsyncWriteCompatExt as _};
 use uuid::Uuid;
 
-use crate::limits::{CONTROL_BYTES_MAX, RPC_TIMEOUT};
+use super::stream;
+use crate::limits::RPC_TIMEOUT;
 
 /// Who opens and ends UDP sessions.
 pub trait UdpSessions {
@@ -67,19 +65,12 @@ pub(crate) async fn answer(
     mut recv: quinn::RecvStream,
 ) {
     let mut signature = [0; RPC_PREAMBLE.len()];
-    let answering = async {
-        let read = recv.read_exact(&mut signature).await;
-        if read.is_err() || !matches!(preamble::parse(&signature), Ok(Parsed::Complete(Preamble::Rpc, _))) {
-            return;
-        }
-        let options = super::reader_options();
-        let network = twoparty::VatNetwork::new(bounded(recv), send.compat_write(), Side::Server, options);
+    let read = timeout(RPC_TIMEOUT, recv.read_exact(&mut signature)).await;
+    let is_rpc = matches!(preamble::parse(&signature), Ok(Parsed::Complete(Preamble::Rpc, _)));
+    if matches!(read, Ok(Ok(()))) && is_rpc {
         let client: rpc::Client = capnp_rpc::new_client(Server(sessions));
-        // The connector ends the stream after its call.
-        drop(RpcSystem::new(Box::new(network), Some(client.client)).await);
-    };
-    // Whoever does not is cut.
-    drop(timeout(RPC_TIMEOUT, answering).await);
+        stream::answer(recv, send, client.client).await;
+    }
 }
 
 struct Server(Rc<dyn UdpSessions>);
@@ -108,7 +99,7 @@ pub(crate) async fn call_register(
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    call(connection, async |client| {
+    let called = stream::call(connection, async |client: rpc::Client| {
         let mut call = client.register_udp_session_request();
         let mut params = call.get();
         params.set_session_id(id.as_bytes());
@@ -119,8 +110,8 @@ pub(crate) async fn call_register(
         let answer = call.send().promise.await?;
         let error = answer.get()?.get_result()?.get_err()?.to_str()?.to_owned();
         if error.is_empty() { Ok(()) } else { Err(capnp::Error::failed(error)) }
-    })
-    .await
+    });
+    called.await.map_err(|error| error.extra)
 }
 
 /// Tells the other end that a session is over.
@@ -132,34 +123,13 @@ pub(crate) async fn call_unregister(
     id: Uuid,
     message: &str,
 ) -> Result<(), String> {
-    call(connection, async |client| {
+    let called = stream::call(connection, async |client: rpc::Client| {
         let mut call = client.unregister_udp_session_request();
         call.get().set_session_id(id.as_bytes());
         call.get().set_message(message);
         call.send().promise.await.map(drop)
-    })
-    .await
-}
-
-async fn call(
-    connection: &quinn::Connection,
-    ask: impl AsyncFnOnce(rpc::Client) -> Result<(), capnp::Error>,
-) -> Result<(), String> {
-    let (mut send, recv) = connection.open_bi().await.map_err(|error| error.to_string())?;
-    send.write_all(&RPC_PREAMBLE).await.map_err(|error| error.to_string())?;
-    let options = super::reader_options();
-    let network = twoparty::VatNetwork::new(bounded(recv), send.compat_write(), Side::Client, options);
-    let mut system = RpcSystem::new(Box::new(network), None);
-    let client: rpc::Client = system.bootstrap(Side::Server);
-    tokio::select! {
-        answer = ask(client) => answer.map_err(|error| error.extra),
-        ended = system => Err(ended.err().map_or_else(|| "no answer".to_owned(), |error| error.extra)),
-        () = tokio::time::sleep(RPC_TIMEOUT) => Err("no answer in time".to_owned()),
-    }
-}
-
-fn bounded(recv: quinn::RecvStream) -> tokio_util::compat::Compat<tokio::io::Take<quinn::RecvStream>> {
-    recv.take(CONTROL_BYTES_MAX).compat()
+    });
+    called.await.map_err(|error| error.extra)
 }
 
 fn id(bytes: &[u8]) -> Result<Uuid, capnp::Error> {

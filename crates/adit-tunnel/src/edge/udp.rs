@@ -167,13 +167,10 @@ impl UdpFlow {
     }
 
     async fn register(&self, to: SocketAddr, idle: Duration) -> Result<(), UdpRefused> {
-        let Transport::Quic(connection) = &self.connection.0.transport else {
-            return Err(UdpRefused::Transport);
-        };
         match self.datagrams.version() {
-            Version::V2 => {
-                sessions::call_register(connection, self.id, to, idle).await.map_err(UdpRefused::Connector)
-            }
+            Version::V2 => sessions::call_register(&self.datagrams.connection, self.id, to, idle)
+                .await
+                .map_err(UdpRefused::Connector),
             Version::V3 => self.register_v3(to, idle).await,
         }
     }
@@ -203,14 +200,8 @@ impl Drop for UdpFlow {
     fn drop(&mut self) {
         let open = self.connection.0.flows.open().contains_key(&self.id);
         self.connection.0.flows.close(self.id);
-        // Version 3 has no word for the end: silence is it.
-        let Transport::Quic(connection) = &self.connection.0.transport else { return };
-        if open && self.datagrams.version() == Version::V2 {
-            let (connection, id) = (connection.clone(), self.id);
-            drop(tokio::task::spawn_local(async move {
-                // A connector that does not hear it finds out by silence.
-                drop(sessions::call_unregister(&connection, id, "the visitor is gone").await);
-            }));
+        if open {
+            self.datagrams.end_session(self.id, "the visitor is gone");
         }
     }
 }
