@@ -54,8 +54,19 @@ pub fn check(path: &Path) -> CheckOutcome {
 }
 
 /// Keys that only `edge.yml` has.
-const EDGE_KEYS: [&str; 9] =
-    ["domain", "listen", "tunnels", "http-mode", "certificates", "data-dir", "access-log", "email", "acme"];
+const EDGE_KEYS: [&str; 11] = [
+    "domain",
+    "listen",
+    "tunnels",
+    "http-mode",
+    "certificates",
+    "data-dir",
+    "access-log",
+    "acme",
+    "http3",
+    "hostnames",
+    "trusted",
+];
 
 /// Keys that only `config.yml` has.
 const CONNECTOR_KEYS: [&str; 9] = [

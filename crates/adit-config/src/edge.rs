@@ -1,21 +1,27 @@
 //! `edge.yml`: what the public side serves, and for whom.
 
+mod acme;
+mod hostnames;
 mod listen;
 mod ports;
 mod quick;
 mod secret_file;
+mod trusted;
 mod tunnels;
 
 use std::path::{Path, PathBuf};
 
 use adit_policy::host::Hostname;
+use adit_policy::host_policy::HostPolicies;
 use adit_policy::quick::QuickTunnels;
 use adit_policy::snapshot::{HttpMode, Snapshot, Tunnel};
+use adit_policy::trust::Trust;
 
 use crate::diagnostic::{Diagnostic, Findings, Report};
 use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
+pub use acme::{Acme, Authority, CertificateKey, Challenge, ExternalAccount, Rfc2136, TsigAlgorithm};
 pub use listen::Listen;
 pub use ports::PortEntry;
 pub use tunnels::{TunnelAddition, TunnelEntry};
@@ -41,8 +47,14 @@ pub struct EdgeFile {
     pub quick_tunnels: Option<QuickTunnels>,
     /// Directory of the edge's state.
     pub data_dir: PathBuf,
-    /// Address of the operator, for certificate authorities.
-    pub email: Option<String>,
+    /// Where certificates come from by themselves.
+    pub acme: Option<Acme>,
+    /// Whether visitors may come by HTTP/3.
+    pub http3: bool,
+    /// How names are served.
+    pub hosts: HostPolicies,
+    /// Proxies whose word about visitors counts.
+    pub trusted: Option<Trust>,
     /// Where the access log goes.
     pub access_log: AccessLog,
     source: Source,
@@ -113,6 +125,8 @@ impl EdgeFile {
         Snapshot::new(self.domain.clone(), self.http_mode, tunnels)
             .with_ports(ports)
             .with_quick(self.quick_tunnels.clone())
+            .with_hosts(self.hosts.clone())
+            .with_trust(self.trusted.clone())
     }
 
     pub(crate) fn source(&self) -> &Source {
@@ -139,7 +153,11 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let ports = table.take("ports").map(|node| ports::decode(node, findings)).unwrap_or_default();
     let quick_tunnels = table.take("quick-tunnels").and_then(|node| quick::decode(node, findings));
     let data_dir = table.take("data-dir").and_then(|node| yaml::path_text(node, findings));
-    let email = table.take("email").and_then(|node| decode_email(node, findings));
+    let acme = table.take("acme").and_then(|node| acme::decode(node, findings));
+    let http3 = table.take("http3").and_then(|node| yaml::boolean(node, findings));
+    let (defaults, hostnames) = (table.take("defaults"), table.take("hostnames"));
+    let hosts = hostnames::decode(defaults, hostnames, files, findings);
+    let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
     table.finish(findings);
     let source = findings.source().clone();
@@ -153,7 +171,10 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         ports,
         quick_tunnels,
         data_dir: source.resolve(data_dir.unwrap_or("data")),
-        email,
+        acme,
+        http3: http3.unwrap_or(true),
+        hosts,
+        trusted,
         access_log: access_log.unwrap_or_default(),
         source,
     })

@@ -10,7 +10,8 @@ mod suggest;
 use std::sync::Arc;
 
 pub use decode::{
-    Table, boolean, duration, integer, list, one_or_many, one_word, optional_text, path_text, text, word,
+    Table, boolean, duration, integer, list, one_or_many, one_word, optional_text, path_text, period, text,
+    truth_of, word,
 };
 pub use parse::parse;
 pub use suggest::did_you_mean;

@@ -7,6 +7,7 @@ mod head;
 mod http1;
 mod http2;
 mod io;
+mod passthrough;
 mod proxy;
 mod socks;
 mod tcp;
@@ -28,6 +29,7 @@ use crate::serve::Answer;
 
 pub(crate) use connect::connect_any;
 pub(crate) use fetch::{check, json};
+pub(crate) use passthrough::{passthrough, takes};
 pub(crate) use tcp::tcp;
 pub(crate) use websocket::websocket;
 
@@ -40,6 +42,8 @@ pub(crate) struct Origin {
     /// The shared connection of an HTTP/2 origin.
     shared: RefCell<Option<http2::Shared>>,
     tls: OnceCell<Arc<ClientConfig>>,
+    /// What TLS of visitors is ended with, where the edge does not.
+    certificate: RefCell<passthrough::OwnCertificate>,
 }
 
 /// A connection that waits.
@@ -75,6 +79,12 @@ pub(crate) enum OriginError {
         "`disableChunkedEncoding` is set, and the body, whose length is not announced, has more than {0} bytes"
     )]
     TooLong(usize),
+    #[error("the certificate of this rule cannot be used: {0}")]
+    Certificate(String),
+    #[error(
+        "visitors bring TLS, and {0} does not speak it; set `tlsCertificate` and `tlsKey`, or lead to `https://…`"
+    )]
+    NoCertificate(String),
     #[error("the request cannot be sent: {0}")]
     Request(&'static str),
     #[error("nothing was said for {0:?} (`idleTimeout`)")]
@@ -89,7 +99,7 @@ impl OriginError {
             Self::NotAllowed(_) => "not_allowed",
             Self::ConnectTimeout(..) => "connect_timeout",
             Self::Silent(_) => "idle_timeout",
-            Self::Tls(..) | Self::Trust(_) => "tls_failed",
+            Self::Tls(..) | Self::Trust(_) | Self::Certificate(_) | Self::NoCertificate(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",
             Self::Malformed(_) | Self::Upgraded | Self::Http2(_) => "malformed_answer",
             Self::Request(_) | Self::TooLong(_) => "malformed_request",
@@ -105,6 +115,7 @@ impl Origin {
             idle: RefCell::default(),
             shared: RefCell::default(),
             tls: OnceCell::new(),
+            certificate: RefCell::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use adit_policy::ingress::Service;
 use adit_tunnel::connector::{Opening, Reply, RequestBody, Stream, StreamRequest};
 use adit_wire::connect::StreamKind;
 use adit_wire::fields::Fields;
+use adit_wire::names;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -143,6 +144,10 @@ impl Place {
         answer: &mut Answer,
     ) -> Result<(), Problem> {
         let is_http = matches!(origin.service(), Service::Http { .. } | Service::Unix { .. });
+        if request.fields.get(names::PASSTHROUGH).is_some() && origin::takes(origin.service()) {
+            return origin::passthrough(origin, request, body, answer, TcpSession::begin(&self.connector))
+                .await;
+        }
         match request.kind {
             StreamKind::Http if is_http => origin::request(origin, request, body, answer).await,
             StreamKind::WebSocket if is_http => origin::websocket(origin, request, body, answer).await,

@@ -9,14 +9,31 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
-use crate::body::{AnswerBody, Upload};
+use crate::body::{AnswerBody, RequestBody, Upload};
 use crate::record::Record;
 use crate::route::Routed;
+use crate::visitor::{Client, Secured, Visitor};
+
+/// How a connection or a stream becomes a WebSocket's.
+pub(crate) enum Upgrade {
+    /// The library hands the bytes over.
+    Switch(OnUpgrade),
+    /// The request's body is the way up, the answer's the way down.
+    Stream(RequestBody),
+}
+
+/// What a request is sent with.
+pub(crate) struct Asking<'a> {
+    pub(crate) routed: &'a Routed,
+    pub(crate) client: Client,
+    pub(crate) tls: Option<&'a Secured>,
+    pub(crate) websocket: bool,
+}
 
 /// A request ready for a tunnel.
 pub(crate) struct Outbound {
@@ -46,14 +63,8 @@ impl Head {
 }
 
 /// Makes the tunnel's request from the visitor's.
-pub(crate) fn request(
-    routed: &Routed,
-    head: Parts,
-    body: Incoming,
-    websocket: bool,
-    scheme: &'static str,
-    record: &Record,
-) -> Outbound {
+pub(crate) fn request(asking: &Asking<'_>, head: Parts, body: RequestBody, record: &Record) -> Outbound {
+    let &Asking { routed, client, websocket, .. } = asking;
     let mut headers = head.headers;
     // A WebSocket may say where a bastion is to go; only a rule that is one listens.
     let destination = headers.remove(names::JUMP_DESTINATION).filter(|_| websocket);
@@ -65,15 +76,18 @@ pub(crate) fn request(
     headers.remove(header::EXPECT);
     headers.extend(destination.map(|value| (HeaderName::from_static(names::JUMP_DESTINATION), value)));
     let visit = forwarded::Visit {
-        client: record.fields().client_ip,
-        scheme,
+        client: client.ip,
+        scheme: client.scheme,
         host: &routed.authority,
         id: &record.id(),
         version: head.version,
     };
     forwarded::set(&mut headers, &visit);
+    if let Some(identity) = asking.tls.and_then(|tls| tls.identity.as_ref()) {
+        identity.set(&mut headers);
+    }
     let mut method = head.method;
-    if websocket && head.version == Version::HTTP_2 {
+    if websocket && head.version >= Version::HTTP_2 {
         complete_handshake(&mut headers);
         method = Method::GET;
     }
@@ -110,7 +124,7 @@ fn complete_handshake(headers: &mut HeaderMap) {
 pub(crate) fn response(
     answer: Response<ResponseBody>,
     version: Version,
-    upgrade: Option<OnUpgrade>,
+    upgrade: Option<Upgrade>,
     mut record: Record,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
@@ -123,7 +137,7 @@ pub(crate) fn response(
     } else {
         return Response::from_parts(head, AnswerBody::tunnel(body, record));
     };
-    if version == Version::HTTP_2 {
+    if version >= Version::HTTP_2 {
         head.status = StatusCode::OK;
         head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     } else {
@@ -131,10 +145,29 @@ pub(crate) fn response(
         head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     head.headers.remove(header::CONTENT_LENGTH);
-    if let (Some(upgrade), Some(duplex)) = (upgrade, duplex) {
-        tokio::task::spawn_local(carry(upgrade, duplex, record));
+    let body = match (upgrade, duplex) {
+        (Some(Upgrade::Stream(body)), Some(duplex)) => AnswerBody::stream(body, duplex, record),
+        (Some(Upgrade::Switch(upgrade)), Some(duplex)) => {
+            tokio::task::spawn_local(carry(upgrade, duplex, record));
+            AnswerBody::empty(None)
+        }
+        _ => AnswerBody::empty(Some(record)),
+    };
+    Response::from_parts(head, body)
+}
+
+/// Tells the browser how to come the next time: by HTTPS only, and by HTTP/3.
+pub(crate) fn announce(visitor: &Visitor, client: Client, routed: &Routed, headers: &mut HeaderMap) {
+    if let Some(hsts) = routed.policy.hsts.filter(|_| client.scheme == "https")
+        && let Ok(value) = HeaderValue::try_from(hsts.to_string())
+    {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }
-    Response::from_parts(head, AnswerBody::empty(None))
+    // Behind a proxy it is the proxy who is reached; and a certificate cannot be asked for on QUIC.
+    let direct = visitor.tls.is_some() && !client.proxied && routed.policy.client_certificates.is_none();
+    if let Some(value) = visitor.edge.alt_svc.as_ref().filter(|_| direct) {
+        headers.insert(header::ALT_SVC, value.clone());
+    }
 }
 
 /// Carries an upgraded connection until both directions have ended.

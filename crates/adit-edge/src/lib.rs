@@ -1,17 +1,26 @@
 //! The public data plane: from an accepted connection to an answer through a tunnel.
 //!
-//! The files stand in the order of a request: [`listener`] accepts, [`tls`] ends TLS, `serve` runs the stages, `route`
+//! The files stand in the order of a request: [`listener`] accepts, `reception` finds out whose a connection is and what
+//! it speaks, [`tls`] ends TLS, `visitor` speaks HTTP, `serve` runs the stages, `route`
 //! finds the tunnel, `upstream` asks a connection, `forward` carries heads and bodies, `rescue` turns errors into
 //! answers, `record` writes what happened. Beside them, `join` takes tunnel connections in, [`registry`] holds
-//! them, and `ports` leads bytes without HTTP through them.
+//! them, `ports` leads bytes without HTTP through them, and `passthrough` TLS that is not ours to read.
 //!
 //! It knows no files, no YAML and no certificate authority: it is given a Snapshot and a table of certificates.
 
 pub mod listener;
 
+mod reception;
+
+mod rewind;
+
 pub mod tls;
 
 mod worker;
+
+mod visitor;
+
+mod http3;
 
 mod serve;
 
@@ -31,6 +40,8 @@ mod join;
 
 mod ports;
 
+mod passthrough;
+
 mod quick;
 
 pub mod registry;
@@ -42,18 +53,18 @@ use std::sync::Arc;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::AccessLog;
 use adit_telemetry::metrics::EdgeMetrics;
-use arc_swap::ArcSwap;
+use http::HeaderValue;
 
 use crate::registry::Registry;
-use crate::tls::CertTable;
+use crate::tls::{CertTable, Tls};
 
 /// What all workers share.
 #[derive(Debug)]
 pub struct Edge {
     /// Live tunnel connections and the routes that follow from them.
     pub registry: Registry,
-    /// Certificates by name.
-    pub certs: ArcSwap<CertTable>,
+    /// Certificates by name, and what else handshakes are made from.
+    pub tls: Tls,
     /// Counters.
     pub metrics: EdgeMetrics,
     /// Access records.
@@ -62,26 +73,37 @@ pub struct Edge {
     pub location: String,
     /// Port that a redirect to HTTPS names; `None` for 443.
     pub https_port: Option<u16>,
+    /// Where browsers find HTTP/3 (RFC 7838); `None` if it is off.
+    pub alt_svc: Option<HeaderValue>,
     complaints: ports::Complaints,
 }
 
 impl Edge {
     /// An edge without connections.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
     pub fn new(
         snapshot: Arc<Snapshot>,
         certs: CertTable,
         metrics: EdgeMetrics,
         access_log: AccessLog,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self {
+            tls: Tls::new(certs, snapshot.hosts())?,
             registry: Registry::new(snapshot),
-            certs: ArcSwap::from_pointee(certs),
             metrics,
             access_log,
             location: "edge".to_owned(),
             https_port: None,
+            alt_svc: None,
             complaints: ports::Complaints::default(),
-        }
+        })
+    }
+
+    /// Puts a new configuration in force: for handshakes and requests from now on.
+    pub fn replace_snapshot(&self, snapshot: Arc<Snapshot>) {
+        self.tls.set_policies(snapshot.hosts());
+        self.registry.replace_snapshot(snapshot);
     }
 }

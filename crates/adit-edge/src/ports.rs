@@ -30,7 +30,7 @@ pub(crate) struct Complaints(Mutex<Option<Instant>>);
 
 impl Complaints {
     /// Whether another line may be written now.
-    fn may(&self) -> bool {
+    pub(crate) fn may(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let may = last.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE);
         if may {

@@ -1,7 +1,7 @@
 //! Quick tunnels: `POST /tunnel` at the edge's own name answers with credentials for a throw-away name (cloudflared:
 //! `cmd/cloudflared/tunnel/quick_tunnel.go`).
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use adit_policy::grant::Grant;
@@ -26,25 +26,25 @@ const ACCOUNT: &str = "quick";
 /// The answer, where this request asks for a quick tunnel and may.
 pub(crate) fn answer<B>(
     edge: &Edge,
-    remote: SocketAddr,
+    snapshot: &Snapshot,
+    client: IpAddr,
     request: &Request<B>,
 ) -> Option<Response<AnswerBody>> {
     if request.method() != Method::POST || request.uri().path() != "/tunnel" {
         return None;
     }
-    let snapshot = edge.registry.view().snapshot.clone();
-    let quick = snapshot.quick().filter(|quick| quick.allows(remote.ip()))?;
+    let quick = snapshot.quick().filter(|quick| quick.allows(client))?;
     let host = route::host(request.uri(), request.headers()).ok()?;
     if host != snapshot.domain {
         return None;
     }
-    let answer = match invite(edge, &snapshot, quick.limit) {
+    let answer = match invite(edge, snapshot, quick.limit) {
         Ok(invited) => {
-            tracing::info!(%remote, hostname = invited["hostname"].as_str(), "quick tunnel created");
+            tracing::info!(%client, hostname = invited["hostname"].as_str(), "quick tunnel created");
             json!({ "success": true, "result": invited, "errors": [] })
         }
         Err(error) => {
-            tracing::warn!(%remote, error, "no quick tunnel");
+            tracing::warn!(%client, error, "no quick tunnel");
             json!({ "success": false, "result": null, "errors": [{ "code": 1, "message": error }] })
         }
     };

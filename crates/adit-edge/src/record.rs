@@ -1,7 +1,6 @@
 //! One access record per request, written when it is dropped: after the last byte, or when the visitor left.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,6 +14,7 @@ use http::{StatusCode, header};
 use crate::Edge;
 use crate::registry::Session;
 use crate::rescue::Problem;
+use crate::visitor::{Client, Visitor};
 use crate::worker::Worker;
 
 /// nginx's word for a visitor who left before the answer.
@@ -34,19 +34,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(
-        edge: &Arc<Edge>,
-        worker: &Rc<Worker>,
-        remote: SocketAddr,
-        scheme: &'static str,
-        head: &Parts,
-    ) -> Self {
+    pub(crate) fn start(visitor: &Visitor, client: Client, head: &Parts) -> Self {
+        let (edge, worker) = (&visitor.edge, &visitor.worker);
         let host = head.headers.get(header::HOST).map(|host| Bytes::copy_from_slice(host.as_bytes()));
         let authority = || head.uri.authority().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes()));
         let fields = AccessRecord {
             time: SystemTime::now(),
-            remote,
-            client_ip: remote.ip(),
+            remote: visitor.remote,
+            client_ip: client.ip,
             method: head.method.clone(),
             uri: head.uri.clone(),
             status: CLIENT_GONE,
@@ -58,7 +53,7 @@ impl Record {
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
             request_id: worker.next_id(),
             protocol: head.version,
-            scheme,
+            scheme: client.scheme,
             tunnel: None,
             transport: None,
             request_bytes: 0,
@@ -77,10 +72,6 @@ impl Record {
     /// A number for taking turns.
     pub(crate) fn turn(&self) -> usize {
         self.fields.request_id as usize
-    }
-
-    pub(crate) fn fields(&self) -> &AccessRecord {
-        &self.fields
     }
 
     /// Where the request's body is counted.

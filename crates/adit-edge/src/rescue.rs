@@ -1,6 +1,9 @@
 //! The only place where an error becomes an answer. The visitor reads a page, the operator reads the cause.
 
-use adit_http::page::{Page, wants_json};
+use std::sync::Arc;
+
+use adit_http::page::{Hop, Page, wants_json};
+use adit_policy::host_policy::Pages;
 use adit_policy::limits::RETRY_AFTER_SECONDS;
 use adit_tunnel::SendError;
 use bytes::Bytes;
@@ -16,6 +19,15 @@ pub(crate) enum Problem {
     /// The request makes no sense.
     #[error("the request makes no sense")]
     BadRequest,
+    /// The connection was opened for another name, or the name is not served this way.
+    #[error("the connection is for another name")]
+    Misdirected,
+    /// The host wants a certificate of the visitor's.
+    #[error("the visitor showed no certificate")]
+    CertificateRequired,
+    /// The operator has taken the host out of service; holds his words.
+    #[error("the host is under maintenance")]
+    Maintenance(Arc<str>),
     /// The host is known and no connector is there.
     #[error("no connector is connected")]
     NoConnection,
@@ -30,6 +42,9 @@ impl Problem {
         match self {
             Self::UnknownHost => "unknown_host",
             Self::BadRequest => "bad_request",
+            Self::Misdirected => "misdirected",
+            Self::CertificateRequired => "certificate_required",
+            Self::Maintenance(_) => "maintenance",
             Self::NoConnection => "no_connection",
             Self::Upstream(SendError::Origin(_)) => "origin_unreachable",
             Self::Upstream(SendError::NotSent | SendError::Lost) => "connection_lost",
@@ -41,15 +56,34 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownHost | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::CertificateRequired => StatusCode::FORBIDDEN,
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
-            Self::NoConnection => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoConnection | Self::Maintenance(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
-    fn words(&self) -> (&'static str, &'static str) {
+    /// Which part of the way is broken.
+    fn broken(&self) -> Option<Hop> {
         match self {
+            Self::NoConnection | Self::Upstream(SendError::NotSent | SendError::Lost) => Some(Hop::Home),
+            Self::Upstream(SendError::Upload) => None,
+            Self::Upstream(_) => Some(Hop::Service),
+            _ => None,
+        }
+    }
+
+    fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Misdirected => {
+                ("Wrong connection", "This connection was opened for another name. Please try again.")
+            }
+            Self::CertificateRequired => (
+                "A certificate is needed",
+                "This site is for visitors who prove themselves with a certificate, and your browser has shown none.",
+            ),
+            Self::Maintenance(text) => ("Back soon", text),
             Self::UnknownHost => ("Unknown host", "Nothing is served under this name."),
             Self::BadRequest => ("Bad request", "This request could not be understood."),
             Self::NoConnection => (
@@ -71,13 +105,15 @@ impl Problem {
     }
 
     /// The answer, with its body. HEAD gets the same head.
-    pub(crate) fn answer(&self, accept: Option<&HeaderValue>, request_id: &str) -> Response<Bytes> {
+    pub(crate) fn answer(&self, reader: &Reader<'_>, request_id: &str) -> Response<Bytes> {
         let (title, text) = self.words();
-        let page = Page { status: self.status(), code: self.code(), title, text, request_id };
-        let (body, content_type) = if wants_json(accept) {
-            (page.json(), "application/json")
-        } else {
-            (page.html(), "text/html; charset=utf-8")
+        let (status, code, host) = (self.status(), self.code(), reader.host);
+        let page = Page { status, code, title, text, request_id, host, broken: self.broken() };
+        let own = reader.pages.and_then(|pages| pages.find(status.as_u16()));
+        let (body, content_type) = match own {
+            _ if wants_json(reader.accept) => (page.json(), "application/json"),
+            Some(template) => (page.fill(template), "text/html; charset=utf-8"),
+            None => (page.html(), "text/html; charset=utf-8"),
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = page.status;
@@ -91,14 +127,25 @@ impl Problem {
     }
 }
 
+/// Who is to read the answer.
+pub(crate) struct Reader<'a> {
+    pub(crate) accept: Option<&'a HeaderValue>,
+    /// The host; empty where it is not known.
+    pub(crate) host: &'a str,
+    /// The operator's own pages.
+    pub(crate) pages: Option<&'a Pages>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SOMEBODY: Reader<'_> = Reader { accept: None, host: "a.example", pages: None };
+
     #[test]
     fn the_visitor_does_not_read_the_cause() {
         let problem = Problem::Upstream(SendError::Origin("dial tcp 10.0.0.5:3000: refused".to_owned()));
-        let answer = problem.answer(None, "id");
+        let answer = problem.answer(&SOMEBODY, "id");
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
         assert!(!String::from_utf8_lossy(answer.body()).contains("10.0.0.5"));
         assert!(problem.to_string().contains("10.0.0.5"), "the operator does");
@@ -106,7 +153,7 @@ mod tests {
 
     #[test]
     fn home_away_says_when_to_come_back() {
-        let answer = Problem::NoConnection.answer(None, "id");
+        let answer = Problem::NoConnection.answer(&SOMEBODY, "id");
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[header::RETRY_AFTER], "5");
     }

@@ -1,15 +1,18 @@
-//! First stage: whose host is it? Leaves [`Routed`], without which nothing is sent anywhere.
+//! First stage: whose host is it, and is the connection as that host wants it? Leaves [`Routed`], without which nothing is
+//! sent anywhere.
 
 use std::sync::Arc;
 
 use adit_policy::host::Hostname;
+use adit_policy::host_policy::{HostPolicy, TlsMode};
 use adit_policy::route::Route;
 use http::{HeaderMap, Uri, header};
 
 use crate::registry::View;
 use crate::rescue::Problem;
+use crate::visitor::{Client, Visitor};
 
-/// The proof that a request's host belongs to a tunnel.
+/// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
 #[derive(Debug)]
 pub(crate) struct Routed {
     /// What the request sees of the world.
@@ -19,17 +22,54 @@ pub(crate) struct Routed {
     /// The host as asked for, lower-case, with its port.
     pub(crate) authority: String,
     pub(crate) route: Arc<Route>,
+    pub(crate) policy: Arc<HostPolicy>,
 }
 
 /// Finds the route of a request.
 ///
 /// # Errors
-/// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none.
-pub(crate) fn route(view: Arc<View>, uri: &Uri, headers: &HeaderMap) -> Result<Routed, Problem> {
+/// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none,
+/// [`Problem::Misdirected`] and [`Problem::CertificateRequired`] when it came the wrong way.
+pub(crate) fn route(
+    visitor: &Visitor,
+    client: Client,
+    view: Arc<View>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Routed, Problem> {
     let authority = authority(uri, headers)?;
     let host = Hostname::from_authority(authority.as_bytes()).map_err(|_| Problem::UnknownHost)?;
     let route = view.routes.find(host.as_str()).cloned().ok_or(Problem::UnknownHost)?;
-    Ok(Routed { view, host, authority, route })
+    let policy = view.snapshot.hosts().find(host.as_str()).clone();
+    check_way(visitor, client, &host, &policy)?;
+    Ok(Routed { view, host, authority, route, policy })
+}
+
+/// What a host asks of TLS holds on every protocol, whatever name the connection was opened for (RFC 9110, section
+/// 7.4). A trusted proxy may bring the requests of many hosts on one connection.
+fn check_way(visitor: &Visitor, client: Client, host: &Hostname, policy: &HostPolicy) -> Result<(), Problem> {
+    if policy.tls == TlsMode::Passthrough {
+        return Err(Problem::Misdirected);
+    }
+    let name = visitor.tls.as_ref().and_then(|tls| tls.name.as_deref());
+    let wants_client = policy.client_certificates.as_ref();
+    if name.is_some_and(|name| name != host.as_str()) && (!client.proxied || wants_client.is_some()) {
+        return Err(Problem::Misdirected);
+    }
+    let shown = visitor.tls.as_ref().is_some_and(|tls| tls.identity.is_some());
+    if wants_client.is_some_and(|wanted| wanted.required) && !shown {
+        return Err(Problem::CertificateRequired);
+    }
+    Ok(())
+}
+
+/// The host of a request, if somebody serves it.
+///
+/// # Errors
+/// As for [`route`].
+pub(crate) fn find(view: &View, uri: &Uri, headers: &HeaderMap) -> Result<Hostname, Problem> {
+    let host = host(uri, headers)?;
+    view.routes.find(host.as_str()).map(|_| host).ok_or(Problem::UnknownHost)
 }
 
 /// The host of a request in its one form.

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use adit_policy::host::Hostname;
 use adit_policy::limits::{RETRIES_MAX, WAIT_FOR_CONNECTION};
+use adit_policy::route::Route;
 use adit_tunnel::SendError;
 use adit_tunnel::edge::ResponseBody;
 use http::{Method, Response};
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use crate::Edge;
 use crate::forward::Outbound;
 use crate::record::Record;
-use crate::registry::{Asking, Session};
+use crate::registry::{Asking, Session, View};
 use crate::rescue::Problem;
 use crate::route::Routed;
 use crate::worker::Worker;
@@ -36,7 +38,7 @@ pub(crate) async fn send(
     loop {
         let asking =
             Asking { worker: worker.index, workers: worker.count, turn: record.turn(), tried: &tried };
-        let session = connection(edge, &asking, routed).await?;
+        let session = connection(edge, &asking, &routed.view, &routed.route, &routed.host).await?;
         record.asked(&session);
         let error = match session.connection.send(outbound.head.as_request(), &mut outbound.body).await {
             Ok(response) => return Ok(response),
@@ -57,15 +59,24 @@ fn may_repeat(error: &SendError, method: &Method) -> bool {
 }
 
 /// The best connection; waits a moment for one that is about to come back.
-async fn connection(edge: &Edge, asking: &Asking<'_>, routed: &Routed) -> Result<Arc<Session>, Problem> {
-    if let Some(session) = routed.view.pick(&routed.route, asking) {
+///
+/// # Errors
+/// [`Problem::NoConnection`] when none is.
+pub(crate) async fn connection(
+    edge: &Edge,
+    asking: &Asking<'_>,
+    view: &View,
+    route: &Route,
+    host: &Hostname,
+) -> Result<Arc<Session>, Problem> {
+    if let Some(session) = view.pick(route, asking) {
         return Ok(session);
     }
     let waiting = async {
         let mut changes = edge.registry.watch();
         loop {
             let view = edge.registry.view();
-            let route = view.routes.find(routed.host.as_str());
+            let route = view.routes.find(host.as_str());
             if let Some(session) = route.and_then(|route| view.pick(route, asking)) {
                 return session;
             }

@@ -16,18 +16,36 @@ pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Id of the request, also in the access log.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The certificate that the visitor proved himself with (RFC 9440).
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// Its subject.
+pub const X_FORWARDED_CLIENT_CERT_SUBJECT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert-subject");
+/// SHA-256 of it, in hexadecimal.
+pub const X_FORWARDED_CLIENT_CERT_FINGERPRINT: HeaderName =
+    HeaderName::from_static("x-forwarded-client-cert-fingerprint");
+
 /// Prefixes of fields that speak of identity or address: only the edge may set them.
-const IDENTITY_PREFIXES: [&str; 4] = ["x-forwarded-", "cf-", "remote-", "fly-client-"];
+const IDENTITY_PREFIXES: [&str; 8] =
+    ["x-forwarded-", "cf-", "remote-", "fly-", "client-cert", "ssl-client-", "x-ssl-", "x-client-"];
 /// The same, whole names.
-const IDENTITY_NAMES: [&str; 6] =
-    ["forwarded", "x-real-ip", "x-request-id", "true-client-ip", "x-client-ip", "uber-trace-id"];
+const IDENTITY_NAMES: [&str; 8] = [
+    "forwarded",
+    "x-real-ip",
+    "x-request-id",
+    "true-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-envoy-external-address",
+    "uber-trace-id",
+];
 
 /// Whether a visitor's field speaks of identity or address. `_` counts as `-`: some origins fold them.
 #[must_use]
 pub fn is_identity(name: &HeaderName) -> bool {
     let name = name.as_str();
     // Few fields start with one of these letters, so this is decided by the first byte mostly.
-    if !name.starts_with(['x', 'c', 'r', 'f', 't', 'u']) {
+    if !name.starts_with(['x', 'c', 'r', 'f', 's', 't', 'u']) {
         return false;
     }
     IDENTITY_NAMES.iter().any(|known| folded_eq(name, known))

@@ -1,7 +1,9 @@
-//! Pages of our own: small, readable on a phone, light and dark, without anything from elsewhere.
+//! Pages of our own: small, readable on a phone, light and dark, without anything from elsewhere. They say honestly which
+//! part of the way is broken.
 
 use http::StatusCode;
 use http::header::HeaderValue;
+use serde_json::json;
 
 /// What a page says.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +18,19 @@ pub struct Page<'a> {
     pub text: &'a str,
     /// The request's id, which the operator can search for.
     pub request_id: &'a str,
+    /// The host that was asked for; empty where it is not known.
+    pub host: &'a str,
+    /// Which part of the way is broken, where one is.
+    pub broken: Option<Hop>,
+}
+
+/// A part of the way from a visitor to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// From the edge to home: no connector is there.
+    Home,
+    /// At home: the connector is there, the service is not.
+    Service,
 }
 
 /// Whether the client wants JSON: it names it, and not HTML.
@@ -29,51 +44,134 @@ impl Page<'_> {
     /// The page as JSON.
     #[must_use]
     pub fn json(&self) -> String {
-        format!(
-            "{{\"status\":{},\"error\":\"{}\",\"message\":\"{}\",\"request_id\":\"{}\"}}\n",
-            self.status.as_u16(),
-            self.code,
-            self.text,
-            self.request_id
-        )
+        let (status, request_id) = (self.status.as_u16(), self.request_id);
+        let page = json!({
+            "status": status, "error": self.code, "message": self.text, "request_id": request_id,
+        });
+        format!("{page}\n")
     }
 
     /// The page as HTML.
     #[must_use]
     pub fn html(&self) -> String {
-        let (status, title, text, id) = (self.status.as_u16(), self.title, self.text, self.request_id);
+        let [status, title, text, id, host] = self.words();
+        let way = self.broken.map(way).unwrap_or_default();
+        let host = if host.is_empty() { host } else { format!("<span>{host}</span>") };
         format!(
-            "{HEAD}<title>{title}</title>{STYLE}<main><p class=s>{status}</p><h1>{title}</h1><p>{text}</p><footer>Request {id}</footer></main>\n"
+            "{HEAD}<title>{title}</title>{STYLE}<main>{way}<p class=s>{status}</p><h1>{title}</h1><p>{text}</p>\
+             <footer>{host}<span>Request {id}</span></footer></main>\n"
         )
+    }
+
+    /// The operator's own page: `{{status}}`, `{{title}}`, `{{text}}`, `{{host}}`, `{{code}}` and `{{request_id}}` are
+    /// filled in, safe for HTML.
+    #[must_use]
+    pub fn fill(&self, template: &str) -> String {
+        let [status, title, text, id, host] = self.words();
+        let words = [
+            ("status", status),
+            ("title", title),
+            ("text", text),
+            ("host", host),
+            ("code", escape(self.code)),
+            ("request_id", id),
+        ];
+        let mut page = String::with_capacity(template.len() + 128);
+        let mut rest = template;
+        // Each place is looked at once, so that nothing that is filled in is filled in again.
+        while let Some((before, after)) = rest.split_once("{{") {
+            page.push_str(before);
+            let known = after.split_once("}}").and_then(|(name, tail)| {
+                Some((words.iter().find(|(known, _)| *known == name.trim())?, tail))
+            });
+            match known {
+                Some(((_, word), tail)) => {
+                    page.push_str(word);
+                    rest = tail;
+                }
+                None => {
+                    page.push_str("{{");
+                    rest = after;
+                }
+            }
+        }
+        page + rest
+    }
+
+    fn words(&self) -> [String; 5] {
+        let status = self.status.as_u16().to_string();
+        [status, escape(self.title), escape(self.text), escape(self.request_id), escape(self.host)]
     }
 }
 
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">";
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
 
-const STYLE: &str = "<style>:root{color-scheme:light dark;--b:#fbfaf8;--t:#23211e;--m:#7a756d;--a:#c2622d}\
-@media(prefers-color-scheme:dark){:root{--b:#191816;--t:#eceae6;--m:#97928a;--a:#e58a57}}\
-body{margin:0;min-height:100vh;display:grid;place-items:center;background:var(--b);color:var(--t);\
-font:1.05rem/1.6 system-ui,sans-serif}main{max-width:32rem;padding:2rem}\
-.s{margin:0;color:var(--a);font-weight:600;letter-spacing:.08em}h1{margin:.2rem 0 .8rem;font-size:1.9rem;line-height:1.2}\
-p{margin:0 0 1rem}footer{margin-top:2.5rem;color:var(--m);font-size:.8rem;overflow-wrap:anywhere}</style>";
+/// The way as a picture: what is green is known to work.
+fn way(broken: Hop) -> String {
+    let (home, service) = match broken {
+        Hop::Home => ("x", "q"),
+        Hop::Service => ("k", "x"),
+    };
+    format!(
+        "<ol aria-label=\"Where it is broken\"><li class=k>You<li class=k>Edge<li class={home}>Home<li class={service}>Service</ol>"
+    )
+}
+
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\"><meta name=robots content=noindex>";
+
+const STYLE: &str = "<style>:root{color-scheme:light dark;--b:#f6f4f0;--c:#fffefc;--l:#e4dfd6;--t:#23211e;--m:#756f66;--a:#b4531f;--g:#3b8255;--x:#b4531f}\
+@media(prefers-color-scheme:dark){:root{--b:#141311;--c:#1d1b19;--l:#35312c;--t:#eceae6;--m:#9a948b;--a:#e58a57;--g:#6fb488;--x:#e58a57}}\
+*{box-sizing:border-box}body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;background:var(--b);color:var(--t);\
+font:1.0625rem/1.6 system-ui,-apple-system,\"Segoe UI\",sans-serif}main{width:100%;max-width:34rem;padding:2.25rem 2.25rem 1.5rem;\
+background:var(--c);border:1px solid var(--l);border-radius:14px}\
+ol{display:flex;list-style:none;margin:0 0 2rem;padding:0;font-size:.8125rem;color:var(--m)}\
+li{flex:1;position:relative;padding-top:1.35rem;text-align:center}\
+li:before{content:\"\";position:absolute;top:0;left:50%;width:.8rem;height:.8rem;margin-left:-.4rem;border-radius:50%;background:var(--g)}\
+li+li:after{content:\"\";position:absolute;top:.33rem;right:calc(50% + .75rem);width:calc(100% - 1.5rem);border-top:2px solid var(--g)}\
+li.x{color:var(--x);font-weight:600}li.x:before{background:none;border:2px solid var(--x)}li.x:after{border-top:2px dashed var(--x)}\
+li.q:before{background:var(--l)}li.q:after{border-top-color:var(--l)}\
+.s{margin:0;color:var(--a);font-weight:600;font-size:.9375rem;letter-spacing:.1em}\
+h1{margin:.15rem 0 .75rem;font-size:1.75rem;line-height:1.25;letter-spacing:-.01em;text-wrap:balance}p{margin:0;text-wrap:pretty}\
+footer{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;justify-content:space-between;margin-top:2.25rem;padding-top:1rem;border-top:1px solid var(--l);\
+color:var(--m);font-size:.75rem;overflow-wrap:anywhere}@media(max-width:30rem){main{padding:1.5rem 1.25rem 1rem}h1{font-size:1.5rem}}</style>";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PAGE: Page<'_> = Page {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code: "no_connection",
+        title: "Home is away",
+        text: "Try <again> \"soon\" & safely.",
+        request_id: "abc",
+        host: "a.example",
+        broken: Some(Hop::Home),
+    };
+
     #[test]
     fn a_page_names_its_status_and_request() {
-        let page = Page {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "no_connection",
-            title: "Home is away",
-            text: "Try again soon.",
-            request_id: "abc",
-        };
-        let html = page.html();
-        assert!(html.contains("503") && html.contains("Request abc") && html.contains("Home is away"));
+        let html = PAGE.html();
+        for part in ["503", "Request abc", "Home is away", "a.example", "&lt;again&gt;", "<li class=x>Home"] {
+            assert!(html.contains(part), "{part}");
+        }
         assert!(!html.contains("http://") && !html.contains("https://"), "nothing from elsewhere");
-        assert!(page.json().starts_with("{\"status\":503,\"error\":\"no_connection\""));
+        let json: serde_json::Value = serde_json::from_str(&PAGE.json()).unwrap();
+        assert_eq!((&json["status"], &json["error"]), (&json!(503), &json!("no_connection")));
+        assert_eq!(json["message"], PAGE.text);
+    }
+
+    #[test]
+    fn a_template_is_filled_in_once_and_safely() {
+        let tricky = Page { host: "{{text}}", ..PAGE };
+        let filled =
+            tricky.fill("<b>{{status}} {{ title }}</b> {{text}} {{host}} {{unknown}} {{ {{request_id}}");
+        assert_eq!(
+            filled,
+            "<b>503 Home is away</b> Try &lt;again&gt; &quot;soon&quot; &amp; safely. {{text}} {{unknown}} {{ abc"
+        );
     }
 
     #[test]

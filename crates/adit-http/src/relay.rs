@@ -22,14 +22,19 @@ thread_local! {
 /// # Errors
 /// The stream's.
 async fn read_some(read: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut room = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *read).poll_read(cx, &mut room))?;
-            Ok(Bytes::copy_from_slice(room.filled())).into()
-        })
+    poll_fn(|cx| poll_read_some(read, cx)).await
+}
+
+/// The next bytes; none at the end. What waits holds no memory.
+///
+/// # Errors
+/// The stream's.
+pub fn poll_read_some(read: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut room = ReadBuf::new(scratch);
+        ready!(Pin::new(&mut *read).poll_read(cx, &mut room))?;
+        Ok(Bytes::copy_from_slice(room.filled())).into()
     })
-    .await
 }
 
 /// Copies until the end, each piece at once; how many bytes there were.

@@ -1,5 +1,6 @@
 //! Host names and patterns of them: lower-case ASCII, punycode, no port, no trailing dot.
 
+mod map;
 mod pattern;
 
 use std::borrow::Borrow;
@@ -8,6 +9,7 @@ use std::net::Ipv6Addr;
 
 use crate::limits::{HOSTNAME_BYTES_MAX, LABEL_BYTES_MAX};
 
+pub use map::HostMap;
 pub use pattern::{HostPattern, Specificity};
 
 /// The host of cloudflared's management service. A request for it would reach the connector's inside, so no route leads

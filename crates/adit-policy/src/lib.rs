@@ -1,7 +1,8 @@
 //! Pure decisions of the edge and the connector.
 //!
 //! Everything here is a function of its arguments: no sockets, no files, no clock, no randomness. Time is an argument.
-//! Names are [`host`], what a tunnel may claim is [`grant`], the validated whole is [`snapshot`], who gets a request is
+//! Names are [`host`], what a tunnel may claim is [`grant`], the validated whole is [`snapshot`], how a name is
+//! served is [`host_policy`], whose word counts is [`trust`], who gets a request is
 //! [`route`], and what the connector does with it is [`ingress`].
 
 pub mod limits;
@@ -11,6 +12,10 @@ pub mod host;
 pub mod grant;
 
 pub mod snapshot;
+
+pub mod host_policy;
+
+pub mod trust;
 
 pub mod port;
 

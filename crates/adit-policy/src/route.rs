@@ -7,13 +7,12 @@
 mod build;
 mod claim;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::host::{HostPattern, MANAGEMENT_HOST};
+use crate::host::{HostMap, HostPattern, MANAGEMENT_HOST};
 use crate::ingress::Claims;
 use crate::snapshot::{Snapshot, TunnelId};
 
@@ -66,14 +65,7 @@ pub enum Refusal {
 
 /// The routes, ready to be searched. It is built anew when a grant or a claim changes.
 #[derive(Clone, Debug, Default)]
-pub struct RouteTable {
-    /// By name.
-    exact: HashMap<Box<str>, Arc<Route>>,
-    /// By suffix, without `*.`.
-    wildcards: HashMap<Box<str>, Arc<Route>>,
-    /// For names that nobody claims.
-    default: Option<Arc<Route>>,
-}
+pub struct RouteTable(HostMap<Arc<Route>>);
 
 impl RouteTable {
     /// Builds the table. The claimants come in the order of arrival: the earlier keeps a contested name. Claimants of
@@ -90,42 +82,21 @@ impl RouteTable {
         if host == MANAGEMENT_HOST {
             return None;
         }
-        self.exact.get(host).or_else(|| self.find_above(host)).or(self.default.as_ref())
+        self.0.find(host)
     }
 
     /// All routes: names, then wildcards, then the default, each in alphabetical order.
     #[must_use]
     pub fn routes(&self) -> Vec<&Route> {
-        let named = self.exact.values().chain(self.wildcards.values());
-        let mut routes: Vec<&Route> = named.chain(&self.default).map(AsRef::as_ref).collect();
+        let mut routes: Vec<&Route> = self.0.values().map(AsRef::as_ref).collect();
         routes
             .sort_by_cached_key(|route| (std::cmp::Reverse(kind(&route.pattern)), route.pattern.to_string()));
         routes
     }
 
-    fn find_above(&self, host: &str) -> Option<&Arc<Route>> {
-        if self.wildcards.is_empty() {
-            return None;
-        }
-        let mut rest = host;
-        while let Some((_, parent)) = rest.split_once('.') {
-            if let Some(route) = self.wildcards.get(parent) {
-                return Some(route);
-            }
-            rest = parent;
-        }
-        None
-    }
-
     fn insert(&mut self, route: Route) {
-        let route = Arc::new(route);
-        match &route.pattern {
-            HostPattern::Any => self.default = Some(route),
-            HostPattern::Wildcard(suffix) => {
-                drop(self.wildcards.insert(suffix.as_str().into(), route.clone()))
-            }
-            HostPattern::Exact(name) => drop(self.exact.insert(name.as_str().into(), route.clone())),
-        }
+        let pattern = route.pattern.clone();
+        self.0.insert(&pattern, Arc::new(route));
     }
 }
 

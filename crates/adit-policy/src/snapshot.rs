@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use crate::grant::Grant;
 use crate::host::Hostname;
+use crate::host_policy::HostPolicies;
 use crate::ingress::Claims;
 use crate::port::Port;
 use crate::quick::QuickTunnels;
+use crate::trust::Trust;
 
 pub use secret::{AcceptedSecret, TunnelSecret};
 
@@ -72,6 +74,8 @@ pub struct Snapshot {
     tunnels: Vec<Tunnel>,
     ports: Vec<Port>,
     quick: Option<QuickTunnels>,
+    hosts: Arc<HostPolicies>,
+    trust: Option<Arc<Trust>>,
     by_id: HashMap<TunnelId, usize>,
     by_name: HashMap<String, usize>,
 }
@@ -86,7 +90,8 @@ impl Snapshot {
             by_id.entry(tunnel.id).or_insert(index);
             by_name.entry(tunnel.name.clone()).or_insert(index);
         }
-        Self { domain, http_mode, tunnels, ports: Vec::new(), quick: None, by_id, by_name }
+        let (ports, quick, hosts, trust) = (Vec::new(), None, Arc::default(), None);
+        Self { domain, http_mode, tunnels, ports, quick, hosts, trust, by_id, by_name }
     }
 
     /// The same with ports that lead into tunnels without HTTP.
@@ -109,13 +114,38 @@ impl Snapshot {
         self.quick.as_ref()
     }
 
+    /// The same with policies for names.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: HostPolicies) -> Self {
+        self.hosts = Arc::new(hosts);
+        self
+    }
+
+    /// The same behind proxies whose word counts.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Option<Trust>) -> Self {
+        self.trust = trust.map(Arc::new);
+        self
+    }
+
     /// The same with more tunnels. Where a name or an id is taken, the one that was there is found by it.
     #[must_use]
     pub fn with_more(&self, tunnels: impl IntoIterator<Item = Tunnel>) -> Self {
         let all = self.tunnels.iter().cloned().chain(tunnels).collect();
-        Self::new(self.domain.clone(), self.http_mode, all)
-            .with_ports(self.ports.clone())
-            .with_quick(self.quick.clone())
+        let Self { ports, quick, hosts, trust, .. } = self.clone();
+        Self { ports, quick, hosts, trust, ..Self::new(self.domain.clone(), self.http_mode, all) }
+    }
+
+    /// How names are served.
+    #[must_use]
+    pub fn hosts(&self) -> &HostPolicies {
+        &self.hosts
+    }
+
+    /// Proxies whose word counts; `None` for nobody.
+    #[must_use]
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_deref()
     }
 
     /// The ports that lead into tunnels without HTTP.

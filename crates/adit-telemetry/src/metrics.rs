@@ -72,6 +72,10 @@ pub struct EdgeMetrics {
     pub port_sessions: Gauge,
     /// Streams and UDP sessions of ports that led nowhere.
     pub port_failures: Counter,
+    /// Connections whose TLS ends at home, now.
+    pub passthrough_sessions: Gauge,
+    /// Those that led nowhere.
+    pub passthrough_failures: Counter,
     /// Packets of UDP ports that were lost here.
     pub port_dropped: Counter,
     tunnel_connections: Family<TunnelLabels, Gauge>,
@@ -99,6 +103,8 @@ impl EdgeMetrics {
             records_dropped: Gauge::default(),
             port_sessions: Gauge::default(),
             port_failures: Counter::default(),
+            passthrough_sessions: Gauge::default(),
+            passthrough_failures: Counter::default(),
             port_dropped: Counter::default(),
             tunnel_connections: Family::default(),
             refusals: Family::default(),
@@ -114,6 +120,10 @@ impl EdgeMetrics {
         registry.register("port_sessions", sessions, self.port_sessions.clone());
         let failures = "Streams and UDP sessions of ports that led nowhere";
         registry.register("port_failures", failures, self.port_failures.clone());
+        let passed = "Connections whose TLS ends at home";
+        registry.register("passthrough_sessions", passed, self.passthrough_sessions.clone());
+        let failed = "Connections whose TLS ends at home, and that led nowhere";
+        registry.register("passthrough_failures", failed, self.passthrough_failures.clone());
         let dropped = "Packets of UDP ports that were lost here";
         registry.register("port_packets_dropped", dropped, self.port_dropped.clone());
     }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::program::{self, Program};
 use crate::visitor::Visitor;
+use crate::visitor3::Visitor3;
 
 /// What an edge is to be.
 #[derive(Debug)]
@@ -73,6 +74,15 @@ impl Edge {
     #[must_use]
     pub fn visitor(&self) -> Visitor {
         Visitor::new(self.https, &self.file("data/tunnel-ca.pem"))
+    }
+
+    /// The same on HTTP/3.
+    ///
+    /// # Panics
+    /// When there is no socket.
+    #[must_use]
+    pub fn visitor3(&self) -> Visitor3 {
+        Visitor3::new(self.https, &self.file("data/tunnel-ca.pem"))
     }
 
     /// Its tunnels as JSON, from its local endpoint.

@@ -16,10 +16,13 @@ pub mod home;
 
 pub mod issuer;
 pub mod origin;
+pub mod pki;
 pub mod program;
 pub mod ssh;
 pub mod tap;
 pub mod visitor;
+
+pub mod visitor3;
 
 pub use connector::{Connector, Way};
 pub use edge::Edge;

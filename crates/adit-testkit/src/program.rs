@@ -149,6 +149,17 @@ impl Program {
         assert!(sent.expect("kill").success(), "signal {name}");
     }
 
+    /// Bytes of memory that it holds now.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     /// Process id.
     #[must_use]
     pub fn id(&self) -> u32 {

@@ -11,12 +11,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::pki::Pair;
 
 /// A body of any kind.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -86,6 +88,25 @@ impl Visitor {
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
         Self { address, tls: None, http2: false }
+    }
+
+    /// The same with a certificate of his own.
+    ///
+    /// # Panics
+    /// When the files are none.
+    #[must_use]
+    pub fn with_certificate(mut self, authority: &Path, pair: &Pair) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+        let chain = vec![CertificateDer::from_pem_file(&pair.certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut tls = builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        self.tls = Some(Arc::new(tls));
+        self
     }
 
     /// The same on HTTP/2.

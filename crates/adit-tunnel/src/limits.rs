@@ -97,3 +97,24 @@ pub const INLINE_BODY_MAX: usize = 16 * 1024;
 
 /// Largest UDP payload that we send before the path was probed: what IPv6 guarantees.
 pub const INITIAL_MTU: u16 = 1200;
+
+/// A silent visitor's connection is given up after this. Browsers name 30 s themselves.
+pub const PUBLIC_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Streams that a visitor may hold open at once, to begin with. Each possible one costs up to 1 KB.
+pub const PUBLIC_STREAMS_FIRST: u32 = 32;
+
+/// One-way streams of a visitor: HTTP/3 has three, and the RFC asks for room for unknown ones.
+pub const PUBLIC_UNI_STREAMS: u32 = 8;
+
+/// Bytes in flight on one stream of a public port: a tunnel that comes there has it too.
+pub const PUBLIC_STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes in flight on one visitor's connection, so that a stalled origin holds no more of any visitor.
+pub const PUBLIC_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Bytes that we queue for one visitor, so that a slow reader holds no more.
+pub const PUBLIC_SEND_WINDOW: u64 = 1024 * 1024;
+
+/// Bytes of datagrams that wait to be read; tunnels carry UDP in them.
+pub const PUBLIC_DATAGRAM_BUFFER: usize = 256 * 1024;

@@ -24,6 +24,36 @@ pub fn server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<E
     endpoint(socket, Some(config))
 }
 
+/// Makes the endpoint of a public port that visitors and tunnels share. It begins with what a visitor may have;
+/// [`grow_for_tunnel`] makes room for a tunnel.
+///
+/// # Errors
+/// As for [`server`].
+pub fn public_server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut transport = TransportConfig::default();
+    let idle = VarInt::from_u32(limits::PUBLIC_IDLE_TIMEOUT.as_millis() as u32);
+    transport
+        // A tunnel's end names a shorter time, and the shorter one counts.
+        .max_idle_timeout(Some(idle.into()))
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits::PUBLIC_STREAMS_FIRST))
+        .max_concurrent_uni_streams(VarInt::from_u32(limits::PUBLIC_UNI_STREAMS))
+        .stream_receive_window(VarInt::from_u32(limits::PUBLIC_STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(limits::PUBLIC_CONNECTION_WINDOW))
+        .send_window(limits::PUBLIC_SEND_WINDOW)
+        .datagram_receive_buffer_size(Some(limits::PUBLIC_DATAGRAM_BUFFER))
+        .initial_mtu(limits::INITIAL_MTU);
+    config.transport_config(Arc::new(transport));
+    endpoint(socket, Some(config))
+}
+
+/// Gives a connection of a public port the room of a tunnel.
+pub fn grow_for_tunnel(connection: &quinn::Connection) {
+    connection.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW));
+    connection.set_send_window(limits::SEND_WINDOW);
+}
+
 /// Makes the connector's endpoint: one socket for one connection, so that each lives on its own thread.
 ///
 /// # Errors

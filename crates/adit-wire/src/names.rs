@@ -51,6 +51,9 @@ pub const RESPONSE_HEADERS: &str = "cf-cloudflared-response-headers";
 /// HTTP/2 response field that says who answers.
 pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
 
+/// Request field of a WebSocket whose bytes are TLS that the edge does not end. Ours; cloudflared passes it on.
+pub const PASSTHROUGH: &str = "cf-cloudflared-adit-passthrough";
+
 /// Prefixes of request fields that only the edge may set. A visitor's copy would steer the connector: one of them
 /// replaces its configuration, one opens raw TCP to any address.
 const CONTROL_PREFIXES: [&str; 6] =

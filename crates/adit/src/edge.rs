@@ -24,6 +24,7 @@ use adit_policy::limits::EDGE_GRACE;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::{AccessLog, Output};
 use adit_telemetry::metrics::EdgeMetrics;
+use http::HeaderValue;
 
 use crate::VERSION;
 use crate::failure::Failure;
@@ -191,10 +192,18 @@ fn build(
     let access_log =
         AccessLog::open(&output).map_err(|error| Failure::input(format!("access log: {error}")))?;
     let certs = cert_table(file, authority, &snapshot)?;
-    let mut edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
+    let edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
+    let mut edge = edge.map_err(Failure::broke)?;
     edge.location = file.domain.to_string();
+    edge.alt_svc = alt_svc(file.http3, bound);
     edge.https_port = bound.addresses().https.first().map(SocketAddr::port).filter(|port| *port != 443);
     Ok(edge)
+}
+
+/// HTTP/3 is found at the UDP port beside HTTPS, for a day.
+fn alt_svc(on: bool, bound: &Bound) -> Option<HeaderValue> {
+    let port = bound.addresses().https.first()?.port();
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok().filter(|_| on)
 }
 
 /// Certificates from files; without any, one from the edge's own authority for every granted name.
@@ -250,7 +259,7 @@ fn serve(
     readiness: &Readiness,
 ) -> Result<(DrainTrigger, Workers), Failure> {
     let count = default_count();
-    let tables = tables(edge, bound, tunnel_tls, count).map_err(Failure::broke)?;
+    let tables = tables(edge, bound, tunnel_tls, count);
     let tables = Arc::new(std::sync::Mutex::new(tables.into_iter().map(Some).collect::<Vec<_>>()));
     let (trigger, watcher) = drain::channel();
     let starting: Arc<Vec<_>> = Arc::new(
@@ -319,8 +328,8 @@ fn reload(config: &Path, edge: &Edge, authority: &Authority) -> Result<usize, Fa
     let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
     let snapshot = snapshot(&tunnels)?;
     let count = snapshot.tunnels().len();
-    edge.certs.store(Arc::new(cert_table(tunnels.edge(), authority, &snapshot)?));
-    edge.registry.replace_snapshot(snapshot);
+    edge.tls.set_certificates(cert_table(tunnels.edge(), authority, &snapshot)?);
+    edge.replace_snapshot(snapshot);
     Ok(count)
 }
 
@@ -333,7 +342,7 @@ pub fn init(folder: &Path, domain: &str, email: Option<&str>) -> Result<PathBuf,
     if path.exists() {
         return Err(Failure::input(format!("{} is there already", path.display())));
     }
-    let email = email.map(|email| format!("email: {email}\n")).unwrap_or_default();
+    let email = email.map(|email| format!("acme: {{ email: {email} }}\n")).unwrap_or_default();
     let text = format!("domain: {domain}\n{email}{INIT_REST}");
     EdgeFile::parse(&text, &path).map_err(Failure::input)?;
     files::write(&path, text.as_bytes(), Access::Everybody).map_err(|error| named(&path, error))?;

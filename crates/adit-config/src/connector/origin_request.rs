@@ -15,6 +15,7 @@ pub(super) fn decode(node: &Node, form: Form, findings: &mut Findings) -> Option
     decode_times(&mut table, form, &mut patch, findings);
     decode_switches(&mut table, &mut patch, findings);
     decode_texts(&mut table, &mut patch, findings);
+    decode_certificate(&mut table, &mut patch, findings);
     let connections = table.take("keepAliveConnections");
     patch.keep_alive_connections = connections.and_then(|node| yaml::integer(node, 0..=1_000_000, findings));
     patch.proxy_port = table.take("proxyPort").and_then(|node| yaml::integer(node, 0..=u16::MAX, findings));
@@ -54,6 +55,19 @@ fn decode_texts(table: &mut Table<'_>, patch: &mut OriginRequestPatch, findings:
     patch.origin_server_name = text("originServerName");
     patch.ca_pool = text("caPool").map(Into::into);
     patch.proxy_address = text("proxyAddress");
+}
+
+/// A certificate and its key come together. Ours, so the paths are relative to the file.
+fn decode_certificate(table: &mut Table<'_>, patch: &mut OriginRequestPatch, findings: &mut Findings) {
+    let mut file = |key| {
+        let path = table.take(key).and_then(|node| yaml::path_text(node, findings))?;
+        Some(findings.source().resolve(path))
+    };
+    (patch.tls_certificate, patch.tls_key) = (file("tlsCertificate"), file("tlsKey"));
+    if patch.tls_certificate.is_some() != patch.tls_key.is_some() {
+        let message = "`tlsCertificate` and `tlsKey` belong together";
+        findings.error(table.span(), message).help("name both files");
+    }
 }
 
 fn decode_proxy_type(node: &Node, findings: &mut Findings) -> Option<ProxyType> {

@@ -117,10 +117,7 @@ pub fn path_text<'n>(node: &'n Node, findings: &mut Findings) -> Option<&'n str>
 
 /// A truth value.
 pub fn boolean(node: &Node, findings: &mut Findings) -> Option<bool> {
-    let value = match &node.kind {
-        Kind::Plain(word) => truth(word),
-        _ => None,
-    };
+    let value = truth_of(node);
     if value.is_none() {
         let diagnostic =
             findings.error(node.span, format!("expected true or false, found {}", node.describe()));
@@ -173,6 +170,27 @@ pub fn duration(node: &Node, findings: &mut Findings) -> Option<Duration> {
     let message = format!("`{word}` is not a duration");
     findings.error(node.span, message).help("a duration is written like `30s`, `1m30s` or `500ms`");
     None
+}
+
+/// A duration that may be long: `1y`, `30d`, `2w`, or as [`duration`] reads it.
+pub fn period(node: &Node, findings: &mut Findings) -> Option<Duration> {
+    const DAY: u64 = 24 * 3600;
+    let word = text(node, findings)?;
+    for (unit, seconds) in [("y", 365 * DAY), ("w", 7 * DAY), ("d", DAY)] {
+        if let Some(number) = word.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok()) {
+            return Some(Duration::from_secs(u64::from(number) * seconds));
+        }
+    }
+    duration(node, findings)
+}
+
+/// A truth value, where it is one.
+#[must_use]
+pub fn truth_of(node: &Node) -> Option<bool> {
+    match &node.kind {
+        Kind::Plain(word) => truth(word),
+        _ => None,
+    }
 }
 
 /// A list.

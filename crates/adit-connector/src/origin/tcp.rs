@@ -72,7 +72,7 @@ async fn open(origin: &Origin, request: &StreamRequest) -> Result<TcpStream, Ori
 }
 
 /// The visitor's address in the edge's words. The edge keeps the port to itself.
-fn visitor_of(request: &StreamRequest) -> Option<SocketAddr> {
+pub(super) fn visitor_of(request: &StreamRequest) -> Option<SocketAddr> {
     let text = std::str::from_utf8(request.fields.get("x-real-ip")?).ok()?;
     Some(SocketAddr::new(text.trim().parse().ok()?, 0))
 }
@@ -122,7 +122,7 @@ async fn upgrade_required(answer: &mut Answer) -> Result<(), Problem> {
 }
 
 /// Accepts the WebSocket ourselves: the service behind it knows nothing of it.
-async fn accept(
+pub(super) async fn accept(
     request: &StreamRequest,
     body: &mut RequestBody,
     answer: &mut Answer,
@@ -135,7 +135,11 @@ async fn accept(
     Ok(ByteStream::server(Duplex::new(body.take(), reply)).await)
 }
 
-async fn carry(stream: Watched<TcpStream>, visitor: Visitor, session: TcpSession) -> Result<(), Problem> {
+pub(super) async fn carry(
+    stream: Watched<TcpStream>,
+    visitor: Visitor,
+    session: TcpSession,
+) -> Result<(), Problem> {
     let (read, write) = split(stream);
     let carried = relay(read, write, visitor, Duration::ZERO).await;
     drop(session);

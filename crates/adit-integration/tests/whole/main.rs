@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod command;
+mod door;
 mod failover;
 mod forwarding;
 mod hosts;
+mod http3;
 mod origins;
 mod ports;
 mod program;

@@ -31,6 +31,10 @@ pub struct OriginRequest {
     pub match_sni_to_host: bool,
     /// File of certificate authorities that the origin's certificate may come from.
     pub ca_pool: Option<PathBuf>,
+    /// Certificate chain in PEM that the connector ends TLS with, where the edge passes it through. Ours.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key in PEM.
+    pub tls_key: Option<PathBuf>,
     /// Accept any certificate of the origin.
     pub no_tls_verify: bool,
     /// Send no chunked bodies.
@@ -74,6 +78,10 @@ pub struct OriginRequestPatch {
     pub origin_server_name: Option<String>,
     pub match_sni_to_host: Option<bool>,
     pub ca_pool: Option<PathBuf>,
+    /// See [`OriginRequest::tls_certificate`].
+    pub tls_certificate: Option<PathBuf>,
+    /// See [`OriginRequest::tls_key`].
+    pub tls_key: Option<PathBuf>,
     pub no_tls_verify: Option<bool>,
     pub disable_chunked_encoding: Option<bool>,
     pub bastion_mode: Option<bool>,
@@ -148,6 +156,8 @@ impl Default for OriginRequest {
             origin_server_name: None,
             match_sni_to_host: false,
             ca_pool: None,
+            tls_certificate: None,
+            tls_key: None,
             no_tls_verify: false,
             disable_chunked_encoding: false,
             bastion_mode: false,
@@ -181,6 +191,8 @@ impl OriginRequestPatch {
             origin_server_name: text(&self.origin_server_name, &base.origin_server_name),
             match_sni_to_host: self.match_sni_to_host.unwrap_or(base.match_sni_to_host),
             ca_pool: self.ca_pool.as_ref().or(base.ca_pool.as_ref()).filter(|path| !is_blank(path)).cloned(),
+            tls_certificate: self.tls_certificate.as_ref().or(base.tls_certificate.as_ref()).cloned(),
+            tls_key: self.tls_key.as_ref().or(base.tls_key.as_ref()).cloned(),
             no_tls_verify: self.no_tls_verify.unwrap_or(base.no_tls_verify),
             disable_chunked_encoding: self.disable_chunked_encoding.unwrap_or(base.disable_chunked_encoding),
             bastion_mode: self.bastion_mode.unwrap_or(base.bastion_mode),
@@ -222,6 +234,14 @@ impl IpPrefix {
         let (other, width) = as_bits(address.to_canonical());
         let shift = u32::from(own_width).saturating_sub(u32::from(self.bits));
         own_width == width && own.checked_shr(shift) == other.checked_shr(shift)
+    }
+}
+
+impl From<IpAddr> for IpPrefix {
+    /// That address alone.
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, bits: as_bits(address).1 }
     }
 }
 

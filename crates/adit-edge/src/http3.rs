@@ -1,0 +1,71 @@
+//! One request of HTTP/3: what the library of the other protocols does by itself there, done here.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use adit_http3::{Code, Incoming};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::Empty;
+
+use crate::body::AnswerBody;
+use crate::serve::serve_http3;
+use crate::visitor::Visitor;
+
+/// Reads a request and answers it, unless the visitor goes away before.
+pub(crate) async fn answer(visitor: Rc<Visitor>, incoming: Incoming) {
+    let (request, responder) = match incoming.request().await {
+        Ok(request) => request,
+        Err(error) => return tracing::debug!(remote = %visitor.remote, %error, "no request"),
+    };
+    let is_head = request.method() == Method::HEAD;
+    let mut gone = std::pin::pin!(responder.gone());
+    let answer = tokio::select! {
+        answer = serve_http3(visitor, request) => answer,
+        () = &mut gone => return,
+    };
+    let Ok(mut response) = answer else { return responder.reset(Code::REQUEST_REJECTED) };
+    complete(&mut response);
+    // Whether the visitor was still there is in the record.
+    let sent = if is_head {
+        responder.send(response.map(|_| Empty::<bytes::Bytes>::new())).await.is_ok()
+    } else {
+        responder.send(response).await.is_ok()
+    };
+    if sent {
+        // What is under way is lost when the connection is closed, so the request counts until it has arrived.
+        gone.await;
+    }
+}
+
+/// Adds the length and the date (RFC 9110, sections 8.6 and 6.6.1).
+fn complete(response: &mut Response<AnswerBody>) {
+    let length = response.body().size_hint().exact();
+    let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let headers = response.headers_mut();
+    if let Some(length) = length.filter(|_| has_body && !headers.contains_key(header::CONTENT_LENGTH)) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if !headers.contains_key(header::DATE) {
+        set_date(headers);
+    }
+}
+
+thread_local! {
+    /// The second that was written last, and how.
+    static DATE: RefCell<(u64, HeaderValue)> = const { RefCell::new((0, HeaderValue::from_static(""))) };
+}
+
+fn set_date(headers: &mut HeaderMap) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+            *text = HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static(""));
+            *second = now;
+        }
+        headers.insert(header::DATE, text.clone());
+    });
+}

@@ -1,0 +1,74 @@
+//! Which names are not served with the usual handshake: their visitors show a certificate, or the edge does not end TLS.
+
+use std::sync::Arc;
+
+use adit_policy::host::{HostMap, HostPattern};
+use adit_policy::host_policy::{ClientCertificates, HostPolicies, HostPolicy, TlsMode};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::Certificates;
+
+/// What a name's handshake is.
+#[derive(Clone, Debug)]
+pub(super) enum Handshake {
+    /// As for everybody.
+    Usual,
+    /// With a certificate of the visitor's.
+    WithClient(Arc<ServerConfig>),
+    /// Not ours.
+    Passthrough,
+    /// None: its configuration could not be put in force, and to serve it without would be worse.
+    Refused,
+}
+
+/// The handshakes of all names.
+pub(super) type Handshakes = HostMap<Handshake>;
+
+/// Prepares the handshakes that policies ask for.
+pub(super) fn handshakes(policies: &HostPolicies, certificates: &Arc<Certificates>) -> Handshakes {
+    let mut map = Handshakes::default();
+    map.insert(&HostPattern::Any, handshake(policies.default_policy(), "defaults", certificates));
+    for pattern in policies.patterns() {
+        if let Some(policy) = policies.of_pattern(pattern) {
+            map.insert(pattern, handshake(policy, &pattern.to_string(), certificates));
+        }
+    }
+    map
+}
+
+fn handshake(policy: &HostPolicy, name: &str, certificates: &Arc<Certificates>) -> Handshake {
+    match (policy.tls, &policy.client_certificates) {
+        (TlsMode::Passthrough, _) => Handshake::Passthrough,
+        (TlsMode::Terminate, None) => Handshake::Usual,
+        (TlsMode::Terminate, Some(wanted)) => match with_client(wanted, certificates) {
+            Ok(config) => Handshake::WithClient(Arc::new(config)),
+            Err(error) => {
+                tracing::error!(name, error, "client certificates cannot be checked; the name is not served");
+                Handshake::Refused
+            }
+        },
+    }
+}
+
+fn with_client(
+    wanted: &ClientCertificates,
+    certificates: &Arc<Certificates>,
+) -> Result<ServerConfig, String> {
+    let verifier = verifier(wanted)?;
+    super::server_config(verifier, certificates.clone()).map_err(|error| error.to_string())
+}
+
+fn verifier(wanted: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in wanted.authorities.iter() {
+        roots.add(CertificateDer::from(authority.as_slice())).map_err(|error| error.to_string())?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if wanted.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| error.to_string())
+}

@@ -1,0 +1,187 @@
+//! Who is asking: a visitor's connection, served on whatever HTTP it speaks, and what is known of each request's sender.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adit_http3::Limits;
+use adit_lifecycle::drain::DrainWatcher;
+use adit_policy::limits;
+use adit_policy::snapshot::Snapshot;
+use adit_telemetry::metrics::GaugeGuard;
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{JoinSet, spawn_local};
+
+use crate::serve::serve;
+use crate::tls::Identity;
+use crate::worker::Worker;
+use crate::{Edge, http3};
+
+/// A visitor's connection.
+pub(crate) struct Visitor {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) worker: Rc<Worker>,
+    /// The other end: who connected, or whose connection a trusted proxy says it is.
+    pub(crate) remote: SocketAddr,
+    /// How it is encrypted here; `None` if it is not.
+    pub(crate) tls: Option<Secured>,
+}
+
+/// A connection that is encrypted here.
+pub(crate) struct Secured {
+    /// The name that it was opened for.
+    pub(crate) name: Option<Box<str>>,
+    /// The certificate that the visitor showed.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// Who sent one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    /// The address for log, limits and origins.
+    pub(crate) ip: IpAddr,
+    /// The scheme that the visitor used.
+    pub(crate) scheme: &'static str,
+    /// Whether it came through a proxy whose word counts.
+    pub(crate) proxied: bool,
+}
+
+impl Client {
+    /// By the connection, or by the word of a trusted proxy.
+    pub(crate) fn of(visitor: &Visitor, snapshot: &Snapshot, headers: &HeaderMap) -> Self {
+        let ip = visitor.remote.ip();
+        let scheme = if visitor.tls.is_some() { "https" } else { "http" };
+        let Some(trust) = snapshot.trust().filter(|trust| trust.includes(ip)) else {
+            return Self { ip, scheme, proxied: false };
+        };
+        let values = headers.get_all(trust.field.name()).into_iter();
+        let said: Vec<&[u8]> = values.map(http::HeaderValue::as_bytes).collect();
+        let scheme = forwarded_scheme(headers).unwrap_or(scheme);
+        Self { ip: trust.visitor(ip, said.into_iter()), scheme, proxied: true }
+    }
+}
+
+/// What the nearest proxy says; of several, the last one's word.
+fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
+    let last = headers.get_all("x-forwarded-proto").iter().next_back()?.to_str().ok()?;
+    match last.rsplit(',').next()?.trim() {
+        scheme if scheme.eq_ignore_ascii_case("https") => Some("https"),
+        scheme if scheme.eq_ignore_ascii_case("http") => Some("http"),
+        _ => None,
+    }
+}
+
+impl Visitor {
+    /// Serves HTTP/1.1.
+    pub(crate) async fn http1<IO>(self: Rc<Self>, stream: IO, drain: &DrainWatcher)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
+        let _blocker = drain.block();
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEADER_READ_TIMEOUT)
+            .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX);
+        let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
+        let mut connection =
+            std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        // How a visitor's connection ends is in the records of its requests.
+        tokio::select! {
+            ended = connection.as_mut() => drop(ended),
+            () = drain.draining() => {
+                connection.as_mut().graceful_shutdown();
+                drop(connection.await);
+            }
+        }
+    }
+
+    /// Serves HTTP/2.
+    pub(crate) async fn http2<IO>(self: Rc<Self>, stream: IO, drain: &DrainWatcher)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
+        let _blocker = drain.block();
+        let mut server = http2::Builder::new(Local);
+        server
+            .timer(TokioTimer::new())
+            .enable_connect_protocol()
+            .max_concurrent_streams(limits::H2_STREAMS_MAX)
+            .max_header_list_size(limits::H2_HEADER_LIST_MAX)
+            .initial_stream_window_size(limits::H2_STREAM_WINDOW)
+            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
+            .max_send_buf_size(limits::H2_SEND_BUFFER)
+            .keep_alive_interval(limits::H2_KEEP_ALIVE)
+            .keep_alive_timeout(limits::H2_KEEP_ALIVE_TIMEOUT);
+        let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
+        let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => drop(ended),
+            () = drain.draining() => {
+                connection.as_mut().graceful_shutdown();
+                drop(connection.await);
+            }
+        }
+    }
+
+    /// Serves HTTP/3.
+    pub(crate) async fn http3(self: Rc<Self>, quic: quinn::Connection, drain: &DrainWatcher) {
+        let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
+        let _blocker = drain.block();
+        let limits = Limits {
+            head_bytes: limits::HEAD_BYTES_MAX,
+            fields: limits::HEADERS_MAX,
+            head_time: limits::HEADER_READ_TIMEOUT,
+            read: limits::H3_READ,
+        };
+        let mut connection = match adit_http3::Connection::start(quic.clone(), limits).await {
+            Ok(connection) => connection,
+            Err(error) => return tracing::debug!(remote = %self.remote, %error, "no HTTP/3"),
+        };
+        let mut requests = JoinSet::new();
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                incoming = connection.accept() => match incoming {
+                    Some(incoming) => drop(requests.spawn_local(http3::answer(self.clone(), incoming))),
+                    None => break,
+                },
+                Some(_) = requests.join_next() => {}
+                () = drain.draining(), if !leaving => {
+                    leaving = true;
+                    connection.say_goodbye().await;
+                }
+            }
+            // Room for many requests costs memory, so it is made when somebody has many.
+            if requests.len() > limits::H3_STREAMS_FIRST as usize / 2 {
+                quic.set_max_concurrent_bi_streams(limits::H3_STREAMS_MAX.into());
+            }
+            if leaving && requests.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+/// Runs the server's own tasks on this worker.
+#[derive(Clone, Copy, Debug)]
+struct Local;
+
+impl<F> hyper::rt::Executor<F> for Local
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(spawn_local(async move {
+            future.await;
+        }));
+    }
+}
