@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::sources::{self, Source};
 
 /// Each crate of ours with its level. It imports lower levels only, and of its own level nobody.
-const LEVELS: [(&str, u8); 12] = [
+const LEVELS: [(&str, u8); 14] = [
     ("adit-policy", 0),
     ("adit-wire", 0),
     ("adit-lifecycle", 0),
@@ -21,6 +21,8 @@ const LEVELS: [(&str, u8); 12] = [
     ("adit-http", 1),
     ("adit-http3", 1),
     ("adit-tunnel", 1),
+    ("adit-certs", 2),
+    ("adit-dns", 2),
     ("adit-edge", 3),
     ("adit-connector", 3),
     ("adit-control", 3),

@@ -7,7 +7,7 @@ pub mod files;
 
 pub mod authority;
 
-pub mod certificates;
+pub mod renewal;
 
 pub mod tunnels;
 

@@ -107,7 +107,8 @@ impl Hostname {
     }
 
     /// The name without its first label.
-    pub(crate) fn parent(&self) -> Option<Self> {
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
         self.0.split_once('.').map(|(_, parent)| Self(parent.into()))
     }
 }

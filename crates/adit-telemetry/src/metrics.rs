@@ -39,6 +39,17 @@ struct Word {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OrderLabels {
+    authority: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TunnelLabels {
     tunnel: String,
     transport: String,
@@ -79,6 +90,9 @@ pub struct EdgeMetrics {
     /// Packets of UDP ports that were lost here.
     pub port_dropped: Counter,
     tunnel_connections: Family<TunnelLabels, Gauge>,
+    certificates: Family<StateLabel, Gauge>,
+    certificate_end: Gauge,
+    certificate_orders: Family<OrderLabels, Counter>,
     refusals: Family<Word, Counter>,
     errors: Family<Word, Counter>,
 }
@@ -107,6 +121,9 @@ impl EdgeMetrics {
             passthrough_failures: Counter::default(),
             port_dropped: Counter::default(),
             tunnel_connections: Family::default(),
+            certificates: Family::default(),
+            certificate_end: Gauge::default(),
+            certificate_orders: Family::default(),
             refusals: Family::default(),
             errors: Family::default(),
         };
@@ -155,6 +172,11 @@ impl EdgeMetrics {
         );
         registry.register("tls_handshake_failures", "Failed TLS handshakes", self.handshake_failures.clone());
         registry.register("access_records_dropped", "Access records dropped", self.records_dropped.clone());
+        registry.register("certificates", "Certificates by state", self.certificates.clone());
+        let end = "When the first certificate ends, in Unix time; 0 without any";
+        registry.register("certificate_first_end_timestamp_seconds", end, self.certificate_end.clone());
+        let orders = "Orders of certificates";
+        registry.register("certificate_orders", orders, self.certificate_orders.clone());
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
@@ -185,6 +207,20 @@ impl EdgeMetrics {
     /// Counts a registration that was refused.
     pub fn refused(&self, reason: &str) {
         self.refusals.get_or_create(&Word { reason: reason.to_owned() }).inc();
+    }
+
+    /// Notes how certificates are: how many are good, how many are wanted and missing, and when the first one ends.
+    pub fn certificates(&self, good: i64, missing: i64, first_end: i64) {
+        self.certificates.get_or_create(&StateLabel { state: "good" }).set(good);
+        self.certificates.get_or_create(&StateLabel { state: "missing" }).set(missing);
+        self.certificate_end.set(first_end);
+    }
+
+    /// Counts an order of a certificate.
+    pub fn certificate_order(&self, authority: &str, succeeded: bool) {
+        let result = if succeeded { "given" } else { "failed" };
+        let labels = OrderLabels { authority: authority.to_owned(), result };
+        self.certificate_orders.get_or_create(&labels).inc();
     }
 
     /// Counts a request that a tunnel could not answer.

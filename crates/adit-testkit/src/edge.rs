@@ -160,6 +160,14 @@ impl Edge {
     /// # Panics
     /// When it does not come back.
     pub fn crash_and_return(&mut self) {
+        self.crash_and_return_at(None);
+    }
+
+    /// The same with a clock that is ahead by so much, such as `+4y`.
+    ///
+    /// # Panics
+    /// When it does not come back, or there is no `faketime`.
+    pub fn crash_and_return_at(&mut self, clock: Option<&str>) {
         self.program.signal("KILL");
         assert_eq!(self.program.ends(), None);
         let text = fs::read_to_string(self.file("edge.yml")).unwrap();
@@ -170,7 +178,7 @@ impl Edge {
         lines[1] =
             format!("listen: {{ https: '{https}', http: '{http}', tunnel: [{tunnels}], admin: '{admin}' }}");
         fs::write(self.file("edge.yml"), lines.join("\n") + "\n").unwrap();
-        self.program = launch(self.folder.path());
+        self.program = launch(self.folder.path(), clock);
         drop(self.program.says("edge is serving"));
     }
 }
@@ -241,7 +249,7 @@ impl Plan {
     #[must_use]
     pub fn start(self) -> Edge {
         self.prepare();
-        let program = launch(self.folder());
+        let program = launch(self.folder(), None);
         let line: Value = serde_json::from_str(&program.says("edge is serving")).unwrap();
         let addresses = |name: &str| -> Vec<SocketAddr> {
             let list = line[name].as_str().unwrap_or_default();
@@ -269,8 +277,15 @@ pub fn create_tunnel(folder: &Path, name: &str, hostnames: &[String]) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-fn launch(folder: &Path) -> Program {
-    let mut command = Command::new(program::adit());
+fn launch(folder: &Path, clock: Option<&str>) -> Program {
+    let mut command = match clock {
+        Some(shift) => {
+            let mut command = Command::new("faketime");
+            command.args(["-f", shift]).arg(program::adit());
+            command
+        }
+        None => Command::new(program::adit()),
+    };
     command.args(["edge", "run", "--log-format", "json", "--config"]).arg(folder.join("edge.yml"));
     Program::start(&mut command)
 }

@@ -9,6 +9,7 @@
 )]
 
 pub mod access;
+pub mod acme;
 pub mod connector;
 pub mod edge;
 pub mod git;
@@ -16,6 +17,7 @@ pub mod home;
 
 pub mod issuer;
 pub mod origin;
+pub mod pebble;
 pub mod pki;
 pub mod program;
 pub mod ssh;

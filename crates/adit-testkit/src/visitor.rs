@@ -58,6 +58,16 @@ pub struct Visitor {
     http2: bool,
 }
 
+fn provider() -> rustls::crypto::CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+fn roots(authority: &Path) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    roots
+}
+
 /// A kept connection.
 #[derive(Debug)]
 pub enum Sender {
@@ -74,13 +84,27 @@ impl Visitor {
     /// When the authority's file is not one.
     #[must_use]
     pub fn new(address: SocketAddr, authority: &Path) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
+        let mut tls = builder
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(authority))
+            .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { address, tls: Some(Arc::new(tls)), http2: false }
+    }
+
+    /// One whose TLS is old: version 1.2, and RSA keys alone.
+    ///
+    /// # Panics
+    /// When the authority's file is not one.
+    #[must_use]
+    pub fn with_old_tls(address: SocketAddr, authority: &Path) -> Self {
+        let mut provider = provider();
+        provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("RSA_WITH"));
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+        let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+        let tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
         Self { address, tls: Some(Arc::new(tls)), http2: false }
     }
 
@@ -96,14 +120,12 @@ impl Visitor {
     /// When the files are none.
     #[must_use]
     pub fn with_certificate(mut self, authority: &Path, pair: &Pair) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
         let chain = vec![CertificateDer::from_pem_file(&pair.certificate).unwrap()];
         let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let mut tls = builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(roots(authority));
+        let mut tls = builder.with_client_auth_cert(chain, key).unwrap();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         self.tls = Some(Arc::new(tls));
         self
@@ -131,6 +153,19 @@ impl Visitor {
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(host.to_owned()).unwrap();
         TlsConnector::from(self.tls.clone().expect("a visitor with TLS")).connect(name, stream).await
+    }
+
+    /// The kind of key that the edge shows: `RSA` or `ECDSA`.
+    ///
+    /// # Errors
+    /// When there is no handshake.
+    pub async fn key_of(&self, host: &str) -> std::io::Result<&'static str> {
+        let stream = self.raw(host).await?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let leaf = chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default();
+        // The object identifier of an RSA key (RFC 8017, appendix A.1).
+        let rsa = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+        Ok(if leaf.windows(rsa.len()).any(|window| window == rsa) { "RSA" } else { "ECDSA" })
     }
 
     /// Opens a connection to keep.

@@ -65,6 +65,23 @@ pub enum Command {
     /// Reach a TCP service behind an edge, as its visitor.
     #[command(subcommand)]
     Access(AccessCommand),
+    /// How a running edge is: certificates with their days left, tunnels, and what went wrong.
+    Status {
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+        /// How to answer.
+        #[arg(long, value_enum, default_value_t = Answer::Text)]
+        output: Answer,
+    },
+    /// What happens to a URL at an edge: whose it is, who ends TLS, and who can read it.
+    Explain {
+        /// The URL, or a host name.
+        url: String,
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+    },
     /// Check an edge's or a connector's file: all errors at once.
     Check {
         /// The file.

@@ -1,30 +1,32 @@
 //! `adit edge`: build, bind, run, reload, drain.
 
+mod certificates;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use adit_config::edge::{AccessLog as AccessLogTo, EdgeFile};
 use adit_config::stored::{StoredTunnel, not_created};
 use adit_control::authority::{Authority, CERTIFICATE_FILE};
-use adit_control::certificates;
 use adit_control::files::{self, Access};
 use adit_control::tunnels::Tunnels;
 use adit_control::watch::{Watch, watch};
 use adit_edge::listener::{Addresses, Bound, tables};
-use adit_edge::tls::CertTable;
 use adit_edge::{Edge, endpoints};
 use adit_lifecycle::drain::{self, DrainTrigger};
 use adit_lifecycle::readiness::Readiness;
 use adit_lifecycle::signal::Signals;
 use adit_lifecycle::workers::{Workers, default_count};
-use adit_policy::host::HostPattern;
 use adit_policy::limits::EDGE_GRACE;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::{AccessLog, Output};
 use adit_telemetry::metrics::EdgeMetrics;
 use http::HeaderValue;
+
+use adit_http::local::Answer;
+use certificates::Certificates;
 
 use crate::VERSION;
 use crate::failure::Failure;
@@ -62,10 +64,11 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let snapshot = snapshot(&tunnels)?;
     let file = tunnels.edge();
     let bound = addresses(file).bind().map_err(Failure::input)?;
-    let edge = Arc::new(build(file, &authority, snapshot, &bound)?);
+    let certificates = Certificates::new(file, authority.clone());
+    let edge = Arc::new(build(file, &certificates, snapshot, &bound)?);
     let leaf = authority.tunnel_leaf(&file.domain).map_err(Failure::broke)?;
     let tunnel_tls = adit_tunnel::tls::edge(leaf.chain, leaf.key).map_err(Failure::broke)?;
-    if file.certificates.is_empty() {
+    if file.certificates.is_empty() && file.acme.is_none() {
         tracing::warn!(
             "no certificates are configured: the edge's own authority signs; browsers do not trust it"
         );
@@ -73,10 +76,12 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let readiness = Readiness::default();
     let addresses = bound.addresses();
     let (drain, workers) = serve(&edge, bound, &tunnel_tls, &readiness)?;
-    let admin = start_admin(file.listen.admin, &edge, &readiness)?;
+    // Authorities come to look at the listeners.
+    certificates.start(file, &edge)?;
+    let admin = start_admin(file.listen.admin, &edge, &readiness, &certificates)?;
     // Who is told that the edge serves finds it ready.
     readiness.wait();
-    let watch = start_watch(config, file, &edge, authority)?;
+    let watch = start_watch(config, file, &edge, certificates)?;
     Ok(Running {
         edge,
         addresses,
@@ -180,7 +185,7 @@ fn addresses(file: &EdgeFile) -> Addresses {
 
 fn build(
     file: &EdgeFile,
-    authority: &Authority,
+    certificates: &Certificates,
     snapshot: Arc<Snapshot>,
     bound: &Bound,
 ) -> Result<Edge, Failure> {
@@ -191,7 +196,7 @@ fn build(
     };
     let access_log =
         AccessLog::open(&output).map_err(|error| Failure::input(format!("access log: {error}")))?;
-    let certs = cert_table(file, authority, &snapshot)?;
+    let certs = certificates.table(&snapshot)?;
     let edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
     let mut edge = edge.map_err(Failure::broke)?;
     edge.location = file.domain.to_string();
@@ -204,52 +209,6 @@ fn build(
 fn alt_svc(on: bool, bound: &Bound) -> Option<HeaderValue> {
     let port = bound.addresses().https.first()?.port();
     HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok().filter(|_| on)
-}
-
-/// Certificates from files; without any, one from the edge's own authority for every granted name.
-fn cert_table(file: &EdgeFile, authority: &Authority, snapshot: &Snapshot) -> Result<CertTable, Failure> {
-    let mut table = CertTable::default();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    for pair in &file.certificates {
-        match certificates::load(&pair.cert, &pair.key, now.cast_signed()) {
-            Ok(loaded) => {
-                for name in loaded.names {
-                    table.insert(name, loaded.key.clone());
-                }
-            }
-            // One bad certificate costs its names, not the start.
-            Err(error) => tracing::error!(%error, "certificate cannot be used"),
-        }
-    }
-    if file.certificates.is_empty() {
-        own_certificates(&mut table, authority, snapshot)?;
-    }
-    Ok(table)
-}
-
-fn own_certificates(
-    table: &mut CertTable,
-    authority: &Authority,
-    snapshot: &Snapshot,
-) -> Result<(), Failure> {
-    let patterns: Vec<HostPattern> = snapshot
-        .tunnels()
-        .iter()
-        .flat_map(|tunnel| tunnel.grant.patterns())
-        .filter(|p| **p != HostPattern::Any)
-        .cloned()
-        .collect();
-    let throw_away = HostPattern::parse(&format!("*.{}", snapshot.domain)).ok();
-    let throw_away = throw_away.filter(|_| snapshot.quick().is_some());
-    let patterns: Vec<HostPattern> = patterns.into_iter().chain(throw_away).collect();
-    let granted = patterns.iter().map(ToString::to_string);
-    let names: Vec<String> = granted.chain([snapshot.domain.to_string()]).collect();
-    let key = authority.visitor_key(names).map_err(Failure::broke)?;
-    for pattern in patterns {
-        table.insert(pattern, key.clone());
-    }
-    table.insert(HostPattern::Exact(snapshot.domain.clone()), key);
-    Ok(())
 }
 
 fn serve(
@@ -289,10 +248,20 @@ fn start_admin(
     address: Option<SocketAddr>,
     edge: &Arc<Edge>,
     readiness: &Readiness,
+    certificates: &Arc<Certificates>,
 ) -> Result<Option<Local>, Failure> {
     let Some(address) = address else { return Ok(None) };
-    let (edge, readiness) = (edge.clone(), readiness.clone());
-    let answer = move |method: &http::Method, path: &str| endpoints::answer(&edge, &readiness, method, path);
+    let (edge, readiness, certificates) = (edge.clone(), readiness.clone(), certificates.clone());
+    let answer = move |method: &http::Method, path: &str| match path {
+        "/certificates" => Answer::json(http::StatusCode::OK, certificates.status().to_string()),
+        _ => {
+            if path == "/metrics" {
+                let (good, missing, first_end) = certificates.count();
+                edge.metrics.certificates(good, missing, first_end);
+            }
+            endpoints::answer(&edge, &readiness, method, path)
+        }
+    };
     local::start("admin", address, answer).map(Some)
 }
 
@@ -301,15 +270,15 @@ fn start_watch(
     config: &Path,
     file: &EdgeFile,
     edge: &Arc<Edge>,
-    authority: Arc<Authority>,
+    certificates: Arc<Certificates>,
 ) -> Result<Option<Watch>, Failure> {
     let stored = StoredTunnel::directory(&file.data_dir);
     files::make_folder(&stored).map_err(|error| named(&stored, error))?;
     let mut paths = vec![config.to_owned(), stored];
-    paths.extend(file.certificates.iter().map(|pair| pair.cert.clone()));
+    paths.extend(file.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
     paths.extend(file.tunnels.iter().map(|tunnel| tunnel.secret_file.clone()));
     let (config, edge) = (config.to_owned(), edge.clone());
-    let changed = move || match reload(&config, &edge, &authority) {
+    let changed = move || match reload(&config, &edge, &certificates) {
         Ok(tunnels) => tracing::info!(tunnels, "configuration reloaded"),
         Err(failure) => {
             tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}")
@@ -324,11 +293,12 @@ fn start_watch(
     }
 }
 
-fn reload(config: &Path, edge: &Edge, authority: &Authority) -> Result<usize, Failure> {
+fn reload(config: &Path, edge: &Edge, certificates: &Arc<Certificates>) -> Result<usize, Failure> {
     let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
     let snapshot = snapshot(&tunnels)?;
     let count = snapshot.tunnels().len();
-    edge.tls.set_certificates(cert_table(tunnels.edge(), authority, &snapshot)?);
+    certificates.reload(tunnels.edge())?;
+    edge.tls.set_certificates(certificates.table(&snapshot)?);
     edge.replace_snapshot(snapshot);
     Ok(count)
 }
@@ -348,7 +318,7 @@ pub fn init(folder: &Path, domain: &str, email: Option<&str>) -> Result<PathBuf,
     files::write(&path, text.as_bytes(), Access::Everybody).map_err(|error| named(&path, error))?;
     let data = folder.join("data");
     files::make_folder(&data).map_err(|error| named(&data, error))?;
-    Authority::open(&data).map_err(Failure::broke)?;
+    drop(Authority::open(&data).map_err(Failure::broke)?);
     Ok(path)
 }
 
@@ -360,8 +330,13 @@ const INIT_REST: &str = "data-dir: data
 #   tunnel: '[::]:7844'         # UDP and TCP
 #   admin: 127.0.0.1:7845
 
-# certificates:                 # without any, the edge's own authority signs
+# acme: { email: me@example.com }  # certificates by themselves, from Let's Encrypt
+# certificates:                 # or from files; without either, the edge's own authority signs
 #   - { cert: fullchain.pem, key: privkey.pem }
+
+# trusted: fly                  # or cloudflare, or [10.0.0.0/8]: whose word about visitors counts
+# hostnames:                    # what is special about a name
+#   vault.example.com: { tls: passthrough }
 
 # `adit tunnel create` makes tunnels beside this file. To declare one here instead:
 # tunnels:

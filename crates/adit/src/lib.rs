@@ -6,7 +6,11 @@ pub mod failure;
 
 pub mod edge;
 
+pub mod explain;
+
 pub mod connect;
+
+pub mod status;
 
 pub mod tunnel;
 

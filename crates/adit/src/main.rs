@@ -12,7 +12,7 @@ use adit::cli::{
 };
 use adit::connect::LogFlags;
 use adit::failure::Failure;
-use adit::{access, check, connect, demo, edge, ingress, tunnel};
+use adit::{access, check, connect, demo, edge, explain, ingress, status, tunnel};
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
@@ -59,6 +59,8 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Connect(line) => connect::health(line.args.flags.value("metrics")),
         Command::Tunnel(args) => run_tunnel(args),
         Command::Access(command) => access::run(command.args()).map(done),
+        Command::Status { config, output } => status::status(config, *output == Answer::Json),
+        Command::Explain { url, config } => explain::explain(config, url),
         Command::Check { file } => check::check(file),
         Command::Completion { shell } => Ok(completion(*shell)),
         Command::Man => manual().map(done),

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub names: Vec<HostPattern>,
     /// Chain and key.
     pub key: Arc<CertifiedKey>,
+    /// Beginning of its validity, in Unix seconds.
+    pub not_before: i64,
     /// End of its validity, in Unix seconds.
     pub not_after: i64,
 }
@@ -67,7 +69,7 @@ pub fn load(certificate: &Path, key: &Path, now: i64) -> Result<Loaded, Certific
     let leaf = chain.first().ok_or_else(|| content(certificate, "no certificate in it".to_owned()))?;
     let (_, parsed) = X509Certificate::from_der(leaf)
         .map_err(|error| content(certificate, format!("not a certificate: {error}")))?;
-    let (names, not_after) = check(&parsed, now).map_err(|what| content(certificate, what))?;
+    let (names, not_before, not_after) = check(&parsed, now).map_err(|what| content(certificate, what))?;
     let private = PrivateKeyDer::from_pem_slice(&read(key)?)
         .map_err(|_| content(key, "no private key in it".to_owned()))?;
     let signing = any_supported_type(&private)
@@ -77,14 +79,14 @@ pub fn load(certificate: &Path, key: &Path, now: i64) -> Result<Loaded, Certific
         certificate: certificate.to_owned(),
         key: key.to_owned(),
     })?;
-    Ok(Loaded { names, key: Arc::new(certified), not_after })
+    Ok(Loaded { names, key: Arc::new(certified), not_before, not_after })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     fs::read(path).map_err(|source| CertificateError::Read { path: path.to_owned(), source })
 }
 
-fn check(certificate: &X509Certificate<'_>, now: i64) -> Result<(Vec<HostPattern>, i64), String> {
+fn check(certificate: &X509Certificate<'_>, now: i64) -> Result<(Vec<HostPattern>, i64, i64), String> {
     let validity = certificate.validity();
     if validity.not_after.timestamp() < now {
         return Err(format!("it expired on {}", validity.not_after));
@@ -96,7 +98,7 @@ fn check(certificate: &X509Certificate<'_>, now: i64) -> Result<(Vec<HostPattern
     if names.is_empty() {
         return Err("it names no host (subjectAltName)".to_owned());
     }
-    Ok((names, validity.not_after.timestamp()))
+    Ok((names, validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<HostPattern> {

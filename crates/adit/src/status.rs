@@ -1,0 +1,136 @@
+//! `adit status`: how a running edge is, at a glance.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use adit_config::edge::EdgeFile;
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::local;
+
+const DAY: i64 = 24 * 3600;
+
+/// The state of an edge, as text or as JSON.
+///
+/// # Errors
+/// When the file has errors, or no edge answers.
+pub fn status(config: &Path, as_json: bool) -> Result<String, Failure> {
+    let (file, _) = EdgeFile::load(config).map_err(Failure::input)?;
+    let admin =
+        file.listen.admin.ok_or_else(|| Failure::input("the edge has no admin address (`listen.admin`)"))?;
+    let ask = |path: &str| -> Option<Value> {
+        let (_, body) = local::ask(admin, path)?;
+        serde_json::from_slice(&body).ok()
+    };
+    let nobody = || Failure::broke(format!("no edge answers at {admin}; does it run?"));
+    let certificates = ask("/certificates").ok_or_else(nobody)?;
+    let tunnels = ask("/tunnels").ok_or_else(nobody)?;
+    if as_json {
+        let all = json!({ "tunnels": tunnels["tunnels"], "certificates": certificates });
+        return Ok(format!("{all:#}\n"));
+    }
+    let mut text = String::new();
+    write_tunnels(&mut text, &tunnels);
+    write_certificates(&mut text, &certificates, now());
+    Ok(text)
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().cast_signed()
+}
+
+/// Writing to a string does not fail.
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).unwrap_or_default();
+    text.push('\n');
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn words(value: &Value) -> String {
+    list(value).filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn write_tunnels(text: &mut String, tunnels: &Value) {
+    line(text, format_args!("{:<16} {:<11} SERVES", "TUNNEL", "CONNECTIONS"));
+    for tunnel in list(&tunnels["tunnels"]) {
+        let connections = list(&tunnel["connections"]).count();
+        let name = tunnel["name"].as_str().unwrap_or_default();
+        line(text, format_args!("{name:<16} {connections:<11} {}", words(&tunnel["serves"])));
+        for refusal in list(&tunnel["refused"]).filter_map(Value::as_str) {
+            line(text, format_args!("  refused: {refusal}"));
+        }
+    }
+}
+
+fn write_certificates(text: &mut String, certificates: &Value, now: i64) {
+    line(text, format_args!(""));
+    if list(certificates).next().is_none() {
+        line(
+            text,
+            format_args!("No certificates from files or authorities: the edge's own authority signs."),
+        );
+        return;
+    }
+    line(text, format_args!("{:<32} {:<10} {:<24} RENEWED", "CERTIFICATE", "DAYS LEFT", "FROM"));
+    for certificate in list(certificates) {
+        let days = match certificate["not_after"].as_i64() {
+            Some(end) if end <= now => "expired".to_owned(),
+            Some(end) => ((end - now) / DAY).to_string(),
+            None => "none yet".to_owned(),
+        };
+        let renewed = certificate["renew_at"].as_i64().map_or_else(String::new, |at| moment(at, now));
+        let source = certificate["source"].as_str().unwrap_or("-");
+        let names = words(&certificate["names"]);
+        line(text, format_args!("{names:<32} {days:<10} {source:<24} {renewed}"));
+        if let Some(error) = certificate["last_error"].as_str() {
+            line(text, format_args!("  last error: {error}"));
+        }
+        if let Some(next) = certificate["next_try"].as_i64() {
+            line(text, format_args!("  tried again {}", moment(next, now)));
+        }
+    }
+}
+
+/// A moment as people say it.
+fn moment(at: i64, now: i64) -> String {
+    let seconds = u64::try_from(at - now).unwrap_or_default();
+    match seconds {
+        0 => "now".to_owned(),
+        1..3600 => format!("in {} min", seconds / 60 + 1),
+        3600..172_800 => format!("in {} h", seconds / 3600),
+        _ => format!("in {} days", Duration::from_secs(seconds).as_secs() / DAY.unsigned_abs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_shown_with_their_days_and_errors() {
+        let mut text = String::new();
+        let certificates = json!([
+            { "names": ["a.example"], "source": "letsencrypt", "not_after": 100 * DAY, "renew_at": 60 * DAY },
+            { "names": ["b.example"], "source": null, "not_after": null, "last_error": "no way", "next_try": 90 },
+            { "names": ["c.example"], "source": "c.pem", "not_after": -1 },
+        ]);
+        write_certificates(&mut text, &certificates, 0);
+        for part in [
+            "a.example",
+            " 100 ",
+            "in 60 days",
+            "none yet",
+            "last error: no way",
+            "tried again in 2 min",
+            "expired",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+}
