@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use adit_http::answer::{self, body::BodyReader, body::Piece};
+use adit_http::proxy_protocol;
+use adit_http3::{frame as http3_frame, head as http3_head_of, qpack};
 use adit_wire::configuration::Configuration;
 use adit_wire::connect::{decode_request_stream, decode_response_stream};
 use adit_wire::credentials::Credentials;
@@ -18,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -32,6 +34,9 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("config_yml", config_yml),
     ("socks5", socks5),
     ("datagram", datagram),
+    ("proxy_header", proxy_header),
+    ("http3_frames", http3_frames),
+    ("http3_head", http3_head),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -90,6 +95,55 @@ pub fn datagram(data: &[u8]) {
 /// A reason that is longer than a datagram, or no text, is not written as it was read.
 fn is_cut(read: &Datagram) -> bool {
     matches!(read, Datagram::Registered { outcome: datagram::Outcome::Failed(_), .. })
+}
+
+/// A PROXY header: it never takes more than there is, and a cut one is never a whole one.
+pub fn proxy_header(data: &[u8]) {
+    if let Ok(Some((_, used))) = proxy_protocol::parse(data) {
+        assert!(used <= data.len());
+        assert!(used == 0 || proxy_protocol::parse(&data[..used - 1]) == Ok(None));
+    }
+}
+
+/// Frames of an HTTP/3 stream, whole or byte by byte, come out alike; so do those of its control stream.
+pub fn http3_frames(data: &[u8]) {
+    let pieces = |step: usize| {
+        let (mut reader, mut buffer) = (http3_frame::FrameReader::new(1000), BytesMut::new());
+        let (mut heads, mut body) = (Vec::new(), Vec::new());
+        for chunk in data.chunks(step) {
+            buffer.extend_from_slice(chunk);
+            loop {
+                match reader.take(&mut buffer) {
+                    Ok(http3_frame::Piece::Headers(section)) => heads.push(section),
+                    Ok(http3_frame::Piece::Data(data)) => body.extend_from_slice(&data),
+                    Ok(http3_frame::Piece::NeedMore) => break,
+                    Err(code) => return (heads, body, Err(code)),
+                }
+            }
+        }
+        (heads, body, Ok(reader.at_boundary() && buffer.is_empty()))
+    };
+    assert_eq!(pieces(data.len().max(1)), pieces(1));
+    let mut control = BytesMut::from(data);
+    while let Ok(Some((_, payload))) = http3_frame::take_control(&mut control) {
+        assert!(payload.len() <= data.len());
+    }
+}
+
+/// A field section: limits hold, and what makes a request is written and read again.
+pub fn http3_head(data: &[u8]) {
+    let Ok(fields) = qpack::decode(Bytes::copy_from_slice(data), 4096, 50) else { return };
+    assert!(fields.len() <= 50 && fields.iter().all(|field| field.name.len() + field.value.len() <= 4096));
+    let Ok(request) = http3_head_of::request(&fields) else { return };
+    assert!(
+        !request.headers().contains_key("connection") && !request.headers().contains_key("transfer-encoding")
+    );
+    let mut written = BytesMut::new();
+    qpack::start(&mut written);
+    for (name, value) in request.headers() {
+        qpack::put(name.as_str(), value.as_bytes(), &mut written);
+    }
+    assert!(qpack::decode(written.freeze(), 16_384, 60).is_ok());
 }
 
 /// Packed headers: what was unpacked packs and unpacks to the same.

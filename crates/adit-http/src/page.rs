@@ -123,7 +123,7 @@ const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=
 
 const STYLE: &str = "<style>:root{color-scheme:light dark;--b:#f6f4f0;--c:#fffefc;--l:#e4dfd6;--t:#23211e;--m:#756f66;--a:#b4531f;--g:#3b8255;--x:#b4531f}\
 @media(prefers-color-scheme:dark){:root{--b:#141311;--c:#1d1b19;--l:#35312c;--t:#eceae6;--m:#9a948b;--a:#e58a57;--g:#6fb488;--x:#e58a57}}\
-*{box-sizing:border-box}body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;background:var(--b);color:var(--t);\
+*,:before,:after{box-sizing:border-box}body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;background:var(--b);color:var(--t);\
 font:1.0625rem/1.6 system-ui,-apple-system,\"Segoe UI\",sans-serif}main{width:100%;max-width:34rem;padding:2.25rem 2.25rem 1.5rem;\
 background:var(--c);border:1px solid var(--l);border-radius:14px}\
 ol{display:flex;list-style:none;margin:0 0 2rem;padding:0;font-size:.8125rem;color:var(--m)}\

@@ -178,7 +178,8 @@ impl Edge {
         lines[1] =
             format!("listen: {{ https: '{https}', http: '{http}', tunnel: [{tunnels}], admin: '{admin}' }}");
         fs::write(self.file("edge.yml"), lines.join("\n") + "\n").unwrap();
-        self.program = launch(self.folder.path(), clock);
+        self.program =
+            launch(self.folder.path(), &clock.map_or_else(Vec::new, |shift| vec!["faketime", "-f", shift]));
         drop(self.program.says("edge is serving"));
     }
 }
@@ -248,8 +249,17 @@ impl Plan {
     /// When it does not.
     #[must_use]
     pub fn start(self) -> Edge {
+        self.start_under(&[])
+    }
+
+    /// The same, started by another program with these arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_under(self, under: &[&str]) -> Edge {
         self.prepare();
-        let program = launch(self.folder(), None);
+        let program = launch(self.folder(), under);
         let line: Value = serde_json::from_str(&program.says("edge is serving")).unwrap();
         let addresses = |name: &str| -> Vec<SocketAddr> {
             let list = line[name].as_str().unwrap_or_default();
@@ -277,11 +287,12 @@ pub fn create_tunnel(folder: &Path, name: &str, hostnames: &[String]) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-fn launch(folder: &Path, clock: Option<&str>) -> Program {
-    let mut command = match clock {
-        Some(shift) => {
-            let mut command = Command::new("faketime");
-            command.args(["-f", shift]).arg(program::adit());
+/// `under` is a program that starts the edge in another world, with its arguments.
+fn launch(folder: &Path, under: &[&str]) -> Program {
+    let mut command = match under.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(program::adit());
             command
         }
         None => Command::new(program::adit()),

@@ -37,6 +37,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/request` | method, target and headers of the request, as JSON |
 /// | `/bytes/N` | N bytes |
 /// | `/port` | its own port |
+/// | `/page` | a page that says how it came, and echoes over a WebSocket |
 /// | `/status/N` | that status |
 /// | `/events` | one event for each [`Origin::tick`], for ever |
 /// | `/events/N` | a line each N milliseconds, for ever |
@@ -191,6 +192,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/grpc" => grpc(request, shared),
         "/grpc/refused" => grpc_refused(),
         "/events" => events(shared),
+        "/page" => page(),
         "/port" => Response::new(full(shared.port.to_string())),
         "/held" => held(shared).await,
         "/broken" => broken(),
@@ -208,6 +210,24 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
 
 fn full(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).map_err(|never| match never {}).boxed()
+}
+
+/// What a browser makes of the way: the protocol of the page, a fetch, and a WebSocket's echo. It is loaded once its image
+/// is, which is held; at the end it asks for `/bytes/7`.
+fn page() -> Response<Body> {
+    let page = "<!doctype html><title>a page</title><h1>A service at home</h1><p id=way>waiting</p><img src=/held><script type=module>\
+        const way = document.querySelector('#way');\
+        const protocol = performance.getEntriesByType('navigation')[0].nextHopProtocol;\
+        const body = await (await fetch('/bytes/100000')).text();\
+        const socket = new WebSocket(location.href.replace('https', 'wss').replace('/page', '/websocket'));\
+        socket.onopen = () => socket.send('echo');\
+        const message = await new Promise(heard => { socket.onmessage = heard; });\
+        way.textContent = `page by ${protocol}, ${body.length} bytes, socket ${message.data}`;\
+        await fetch('/bytes/7');\
+        </script>";
+    let mut response = Response::new(full(page));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/html"));
+    response
 }
 
 fn described(request: &Request<Incoming>) -> Response<Body> {

@@ -108,7 +108,7 @@ impl Pebble {
     #[must_use]
     pub fn start(at: IpAddr, names: SocketAddr, more: &str, environment: &[(&str, &str)]) -> Self {
         let authority = Authority::new();
-        let Pair { certificate, key } = authority.server(&["localhost", &at.to_string()]);
+        let Pair { certificate, key, .. } = authority.server(&["localhost", &at.to_string()]);
         let folder = TempDir::with_prefix("adit-pebble-").unwrap();
         let (certificate, key) = (certificate.display(), key.display());
         let config = format!(

@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    PublicKeyData as _,
 };
+use rustls::crypto::hash::HashAlgorithm;
 use tempfile::TempDir;
 
 /// An authority with a folder of its own.
@@ -22,6 +26,8 @@ pub struct Pair {
     pub certificate: PathBuf,
     /// Its key in PEM.
     pub key: PathBuf,
+    /// SHA-256 of its public key, in base64, as browsers are told to trust it.
+    pub fingerprint: String,
 }
 
 impl Authority {
@@ -75,7 +81,8 @@ impl Authority {
     fn sign(&self, params: CertificateParams, key: KeyPair) -> Pair {
         let number = fs::read_dir(self.folder.path()).unwrap().count();
         let file = |end: &str| self.folder.path().join(format!("{number}.{end}"));
-        let pair = Pair { certificate: file("pem"), key: file("key") };
+        let fingerprint = STANDARD.encode(sha256(&key.subject_public_key_info()));
+        let pair = Pair { certificate: file("pem"), key: file("key"), fingerprint };
         fs::write(&pair.certificate, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
         fs::write(&pair.key, key.serialize_pem()).unwrap();
         pair
@@ -86,6 +93,14 @@ impl Authority {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let suites = provider.cipher_suites.iter().filter_map(|suite| suite.tls13());
+    let mut hashes = suites.map(|suite| suite.common.hash_provider);
+    let hash = hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256).unwrap();
+    hash.hash(bytes).as_ref().to_vec()
 }
 
 impl Default for Authority {

@@ -398,3 +398,43 @@ async fn fragmenting(to: SocketAddr) -> SocketAddr {
     });
     address
 }
+
+/// The smallest machine of a platform has 256 MB: that much the edge may take, with 2 000 visitors who stay.
+#[tokio::test]
+async fn two_thousand_visitors_fit_into_a_small_machine() {
+    let origin = Origin::start();
+    let edge = Edge::plan().tunnel("home", &["*.example.test"]).start_under(&["prlimit", "--data=268435456"]);
+    let _connector = publish(&edge, &origin);
+    edge.has_connections(4).await;
+    let (http1, http2, http3) = (edge.visitor(), edge.visitor().http2(), edge.visitor3());
+    let mut kept = Vec::new();
+    for batch in 0..20 {
+        let classic = (0..70).map(|number| {
+            let visitor = if number % 2 == 0 { &http1 } else { &http2 };
+            async move {
+                let mut sender = visitor.connect(APP).await.unwrap();
+                let answer =
+                    sender.send(visitor.request(Method::GET, APP, "/bytes/10000", empty())).await.unwrap();
+                assert_eq!(whole(answer).await.unwrap().body.len(), 10_000);
+                sender
+            }
+        });
+        let modern = (0..30).map(|_| async {
+            let mut sender = http3.connect(APP).await;
+            let answer = sender.ask(Method::GET, APP, "/bytes/10000", Bytes::new()).await;
+            assert_eq!(answer.body.len(), 10_000);
+            sender
+        });
+        let both = (futures_util::future::join_all(classic), futures_util::future::join_all(modern));
+        kept.push(futures_util::future::join(both.0, both.1).await);
+        assert!(
+            edge.metrics().await.contains(&format!("visitor_connections {}", (batch + 1) * 100)),
+            "{batch}"
+        );
+    }
+    // All of them are still there, and a bulk transfer goes through beside them.
+    assert_eq!(http2.get(APP, "/bytes/20000000").await.body.len(), 20_000_000);
+    let held = edge.program.memory();
+    assert!(held < 256 << 20, "{} MiB", held >> 20);
+    drop(kept);
+}
