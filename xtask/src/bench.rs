@@ -4,6 +4,7 @@
 //! ratios of one run, and CPU per request before requests per second.
 
 mod chain;
+pub(crate) mod front;
 mod live;
 mod load;
 mod parts;

@@ -27,6 +27,8 @@ enum Verb {
     Budget,
     /// Measure Adit beside its peers, in one run, on loopback
     Bench(bench::Options),
+    /// Measure the public door alone, beside nginx
+    Front(bench::front::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Layers => layers::check(&root()),
         Verb::Budget => budget::check(&root()),
         Verb::Bench(options) => bench::run(&root(), &options),
+        Verb::Front(options) => bench::front::run(&root(), &options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

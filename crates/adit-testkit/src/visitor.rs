@@ -108,6 +108,21 @@ impl Visitor {
         Self { address, tls: Some(Arc::new(tls)), http2: false }
     }
 
+    /// One who begins each time anew, and offers X25519 alone.
+    ///
+    /// # Panics
+    /// When the authority's file is not one.
+    #[must_use]
+    pub fn without_tickets(address: SocketAddr, authority: &Path) -> Self {
+        let mut provider = provider();
+        provider.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::X25519];
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let mut tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
+        tls.resumption = rustls::client::Resumption::disabled();
+        Self { address, tls: Some(Arc::new(tls)), http2: false }
+    }
+
     /// A visitor without TLS.
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {

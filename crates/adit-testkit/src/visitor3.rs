@@ -29,6 +29,7 @@ pub struct Visitor3 {
 }
 
 /// A kept connection.
+#[derive(Clone)]
 pub struct Sender3 {
     /// The connection.
     pub quic: quinn::Connection,

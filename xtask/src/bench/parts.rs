@@ -201,12 +201,23 @@ impl Stage {
 
     /// Our edge with one tunnel, and a `config.yml` for whoever connects.
     fn edge(&self, folder: &Path, protocol: &str, addresses: &[&str]) -> Result<(Process, u16)> {
+        self.edge_with(folder, protocol, addresses, "")
+    }
+
+    /// The same with more lines in its file.
+    fn edge_with(
+        &self,
+        folder: &Path,
+        protocol: &str,
+        addresses: &[&str],
+        more: &str,
+    ) -> Result<(Process, u16)> {
         let (port, tunnel, admin) = (free_port()?, free_port()?, free_port()?);
         let edges =
             addresses.iter().map(|address| format!("'{address}:{tunnel}'")).collect::<Vec<_>>().join(", ");
         let pair = self.folder.path();
         let text = format!(
-            "domain: localhost\nlisten: {{ https: '127.0.0.1:{port}', http: off, tunnel: [{edges}], admin: '127.0.0.1:{admin}' }}\naccess-log: access.log\ncertificates: [{{ cert: {}, key: {} }}]\n",
+            "domain: localhost\nlisten: {{ https: '127.0.0.1:{port}', http: off, tunnel: [{edges}], admin: '127.0.0.1:{admin}' }}\naccess-log: access.log\ncertificates: [{{ cert: {}, key: {} }}]\n{more}",
             pair.join("cert.pem").display(),
             pair.join("key.pem").display(),
         );
@@ -233,6 +244,57 @@ impl Stage {
         let edge = Process::start("edge", &mut command, &folder.join("edge.log"))?;
         await_port(tunnel)?;
         Ok((edge, port))
+    }
+
+    /// Our edge, which answers every request by itself.
+    pub(crate) fn front_alone(&self) -> Result<Started> {
+        let folder = self.fresh("front")?;
+        let (edge, port) = self.edge_with(&folder, "http2", &EDGES[..1], "hostnames: { localhost: { maintenance: true } }\n")?;
+        Ok(Started { processes: vec![edge], port, folder })
+    }
+
+    /// nginx, which answers every request with a page, and writes the same kind of record.
+    pub(crate) fn nginx_alone(&self, page: &str) -> Result<Started> {
+        let (folder, port) = (self.fresh("nginx-alone")?, free_port()?);
+        let (pair, page) = (self.folder.path(), page.trim_end().replace('\'', ""));
+        let server = format!(
+            "log_format j escape=json '{{\"time\":\"$time_iso8601\",\"remote_addr\":\"$remote_addr\",\"request_method\":\"$request_method\",\"request_uri\":\"$request_uri\",\"status\":$status,\"body_bytes_sent\":$body_bytes_sent,\"request_time\":$request_time,\"http_host\":\"$http_host\",\"http_user_agent\":\"$http_user_agent\",\"request_id\":\"$request_id\"}}';
+server {{ listen 127.0.0.1:{port} ssl http2; server_name localhost; ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache off; ssl_protocols TLSv1.2 TLSv1.3;
+http2_max_concurrent_streams 128; access_log {}/access.log j buffer=64k flush=1s;
+location / {{ default_type 'text/html; charset=utf-8'; add_header Cache-Control no-store always; add_header Retry-After 5 always; return 503 '{page}'; }} }}",
+            pair.join("cert.pem").display(),
+            pair.join("key.pem").display(),
+            folder.display(),
+        );
+        let process = nginx(&folder, "nginx-alone", 2, &server)?;
+        await_port(port)?;
+        Ok(Started { processes: vec![process], port, folder })
+    }
+
+    /// Certificates for all names, and an edge's file that lists them.
+    pub(crate) fn many_certificates(&self, names: &[String]) -> Result<(PathBuf, PathBuf)> {
+        let folder = self.fresh("many")?;
+        let list = super::front::make_certificates(&folder, names)?;
+        let text = format!(
+            "domain: many.example\nlisten: {{ https: '127.0.0.1:0', http: off, tunnel: '127.0.0.1:0', admin: off }}\naccess-log: off\ncertificates:\n{list}"
+        );
+        let config = folder.join("edge.yml");
+        fs::write(&config, text)?;
+        Ok((folder, config))
+    }
+
+    /// An edge with a file of one's own, once it serves.
+    pub(crate) fn edge_of(&self, config: &Path, folder: &Path) -> Result<Process> {
+        let log = folder.join("edge.log");
+        let mut command = Command::new(&self.program);
+        command.args(["edge", "run", "--config"]).arg(config);
+        let edge = Process::start("edge", &mut command, &log)?;
+        let began = Instant::now();
+        while !fs::read_to_string(&log).unwrap_or_default().contains("edge is serving") {
+            ensure!(began.elapsed() < 3 * START_MAX, "the edge does not serve");
+            std::thread::yield_now();
+        }
+        Ok(edge)
     }
 
     /// nginx with TLS before a port of this machine.

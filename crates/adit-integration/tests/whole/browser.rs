@@ -44,14 +44,12 @@ async fn chromium_loads_a_page_over_every_protocol() {
             "page by http/1.1, 100000 bytes, socket echo",
         ),
     ];
-    let mut done = 0;
-    for (arguments, expected) in cases {
+    for (done, (arguments, expected)) in cases.into_iter().enumerate() {
         let (port, fingerprint, given) = (edge.https.port(), pair.fingerprint.clone(), arguments.clone());
         let looking = tokio::task::spawn_blocking(move || look(port, &fingerprint, &given));
-        done += 1;
         let scripts = async {
             let is_last = |record: &serde_json::Value| record["request_uri"] == "/bytes/7";
-            while edge.records(0).await.iter().filter(|record| is_last(record)).count() < done {
+            while edge.records(0).await.iter().filter(|record| is_last(record)).count() <= done {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
