@@ -16,6 +16,7 @@ use quinn::crypto::rustls::HandshakeData;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
@@ -50,19 +51,19 @@ enum NoAddress {
 }
 
 impl Reception {
-    /// Serves a connection to its end.
+    /// Finds out whose a connection is. A visitor goes on in a task of his own, which is smaller: he may stay for long.
     pub(crate) async fn take(self: Rc<Self>, dealt: Dealt) {
-        let _held = Held(self.holds.clone());
+        let held = Held(self.holds.clone());
         match dealt {
-            Dealt::Https(stream, remote) => self.https(stream, remote).await,
-            Dealt::Http(stream, remote) => self.http(stream, remote).await,
+            Dealt::Https(stream, remote) => self.https(stream, remote, held).await,
+            Dealt::Http(stream, remote) => self.http(stream, remote, held).await,
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
-            Dealt::Quic(incoming) | Dealt::HttpsQuic(incoming) => self.quic(*incoming).await,
+            Dealt::Quic(incoming) | Dealt::HttpsQuic(incoming) => self.quic(*incoming, held).await,
             Dealt::Port(stream, remote, port) => self.port(stream, remote, &port).await,
         }
     }
 
-    async fn https(&self, stream: StdStream, remote: SocketAddr) {
+    async fn https(&self, stream: StdStream, remote: SocketAddr, held: Held) {
         let Some((mut stream, remote)) = self.whose(stream, remote).await else { return };
         stream.keep();
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream);
@@ -75,8 +76,8 @@ impl Reception {
             Purpose::Tunnel => self.tunnel_by_sni(start, remote).await,
             Purpose::Visitor(config) => {
                 start.io.forget();
-                self.visitor(timeout(limits::TLS_HANDSHAKE_TIMEOUT, start.into_stream(config)).await, remote)
-                    .await;
+                let handshake = timeout(limits::TLS_HANDSHAKE_TIMEOUT, start.into_stream(config)).await;
+                self.visitor(handshake, remote, held);
             }
             // Who asked has seen it.
             Purpose::Proof(config) => {
@@ -92,10 +93,11 @@ impl Reception {
     }
 
     /// A handshake with a visitor has ended.
-    async fn visitor(
+    fn visitor(
         &self,
         handshake: Result<io::Result<TlsStream<Stream>>, tokio::time::error::Elapsed>,
         remote: SocketAddr,
+        held: Held,
     ) {
         let Ok(Ok(stream)) = handshake else {
             self.edge.metrics.handshake_failures.inc();
@@ -108,11 +110,12 @@ impl Reception {
             identity: certificate.and_then(Identity::of),
         };
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        let visitor = self.visitor_of(remote, Some(secured));
+        let visitor = self.visitor_of(remote, Some(secured), held);
+        let drain = self.drain.clone();
         if is_http2 {
-            visitor.http2(stream, &self.drain).await;
+            drop(spawn_local(visitor.http2(stream, drain)));
         } else {
-            visitor.http1(stream, &self.drain).await;
+            drop(spawn_local(visitor.http1(stream, drain)));
         }
     }
 
@@ -122,9 +125,9 @@ impl Reception {
         ports::serve_tcp(&self.edge, &self.worker, stream, remote, port).await;
     }
 
-    async fn http(&self, stream: StdStream, remote: SocketAddr) {
+    async fn http(&self, stream: StdStream, remote: SocketAddr, held: Held) {
         if let Some((stream, remote)) = self.whose(stream, remote).await {
-            self.visitor_of(remote, None).http1(stream, &self.drain).await;
+            drop(spawn_local(self.visitor_of(remote, None, held).http1(stream, self.drain.clone())));
         }
     }
 
@@ -192,7 +195,7 @@ impl Reception {
     }
 
     /// A QUIC connection is a visitor's or a tunnel's, by ALPN.
-    async fn quic(&self, incoming: quinn::Incoming) {
+    async fn quic(&self, incoming: quinn::Incoming, held: Held) {
         let remote = incoming.remote_address();
         self.handshakes.fetch_add(1, Ordering::Relaxed);
         let handshake = Held(self.handshakes.clone());
@@ -207,8 +210,8 @@ impl Reception {
         match data {
             Some(data) if data.protocol.as_deref() == Some(ALPN_H3) => {
                 let name = data.server_name.map(|name| name.to_ascii_lowercase().into());
-                let visitor = self.visitor_of(remote, Some(Secured { name, identity: None }));
-                visitor.http3(connection, &self.drain).await;
+                let visitor = self.visitor_of(remote, Some(Secured { name, identity: None }), held);
+                drop(spawn_local(visitor.http3(connection, self.drain.clone())));
             }
             _ => self.join_quic(connection, remote).await,
         }
@@ -222,8 +225,8 @@ impl Reception {
         }
     }
 
-    fn visitor_of(&self, remote: SocketAddr, tls: Option<Secured>) -> Rc<Visitor> {
-        Rc::new(Visitor { edge: self.edge.clone(), worker: self.worker.clone(), remote, tls })
+    fn visitor_of(&self, remote: SocketAddr, tls: Option<Secured>, held: Held) -> Rc<Visitor> {
+        Rc::new(Visitor { edge: self.edge.clone(), worker: self.worker.clone(), remote, tls, _held: held })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who is asking: a visitor's connection, served on whatever HTTP it speaks, and what is known of each request's sender.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::metrics::GaugeGuard;
+use adit_tunnel::coalesce::coalesced;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -17,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinSet, spawn_local};
 
+use crate::listener::Held;
 use crate::serve::serve;
 use crate::tls::Identity;
 use crate::worker::Worker;
@@ -30,6 +33,8 @@ pub(crate) struct Visitor {
     pub(crate) remote: SocketAddr,
     /// How it is encrypted here; `None` if it is not.
     pub(crate) tls: Option<Secured>,
+    /// Counts it as held by its worker.
+    pub(crate) _held: Held,
 }
 
 /// A connection that is encrypted here.
@@ -78,7 +83,7 @@ fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
 
 impl Visitor {
     /// Serves HTTP/1.1.
-    pub(crate) async fn http1<IO>(self: Rc<Self>, stream: IO, drain: &DrainWatcher)
+    pub(crate) async fn http1<IO>(self: Rc<Self>, stream: IO, drain: DrainWatcher)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -103,11 +108,12 @@ impl Visitor {
         }
     }
 
-    /// Serves HTTP/2.
-    pub(crate) async fn http2<IO>(self: Rc<Self>, stream: IO, drain: &DrainWatcher)
+    /// Serves HTTP/2. What one turn of it says is written at once, not frame by frame.
+    pub(crate) async fn http2<IO>(self: Rc<Self>, stream: IO, drain: DrainWatcher)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let (stream, mut flusher) = coalesced(stream);
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();
         let mut server = http2::Builder::new(Local);
@@ -123,17 +129,22 @@ impl Visitor {
             .keep_alive_timeout(limits::H2_KEEP_ALIVE_TIMEOUT);
         let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            ended = connection.as_mut() => drop(ended),
-            () = drain.draining() => {
+        let mut draining = std::pin::pin!(drain.draining());
+        let mut leaves = false;
+        poll_fn(|cx| {
+            if !leaves && draining.as_mut().poll(cx).is_ready() {
+                leaves = true;
                 connection.as_mut().graceful_shutdown();
-                drop(connection.await);
             }
-        }
+            let polled = connection.as_mut().poll(cx).map(drop);
+            flusher.flush(cx);
+            polled
+        })
+        .await;
     }
 
     /// Serves HTTP/3.
-    pub(crate) async fn http3(self: Rc<Self>, quic: quinn::Connection, drain: &DrainWatcher) {
+    pub(crate) async fn http3(self: Rc<Self>, quic: quinn::Connection, drain: DrainWatcher) {
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();
         let limits = Limits {

@@ -16,27 +16,45 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::limits::GATHERED_WRITE_MAX;
 
 /// The stream that the HTTP/2 connection writes to.
-pub(crate) struct Coalesced<IO>(Rc<RefCell<State<IO>>>);
+#[derive(Debug)]
+pub struct Coalesced<IO>(Rc<RefCell<State<IO>>>);
 
 /// The driver's handle, to flush at the end of its turn.
-pub(crate) struct Flusher<IO>(Rc<RefCell<State<IO>>>);
+#[derive(Debug)]
+pub struct Flusher<IO>(Rc<RefCell<State<IO>>>);
 
+#[derive(Debug)]
 struct State<IO> {
     io: IO,
     gathered: BytesMut,
+    /// Whether `gathered` is a buffer that is to be given back.
+    gathers: bool,
     /// A flush failed; the connection hears of it by its next read.
     failed: Option<io::Error>,
 }
 
+thread_local! {
+    /// A buffer that no connection needs now. Ten thousand idle connections share it, so they cost none.
+    static SPARE: RefCell<Option<BytesMut>> = const { RefCell::new(None) };
+}
+
+fn give_back(buffer: &mut BytesMut) {
+    let mut spare = std::mem::take(buffer);
+    // What was written is in front of what is left; this takes it back without a new allocation.
+    spare.clear();
+    spare.reserve(GATHERED_WRITE_MAX);
+    SPARE.set(Some(spare));
+}
+
 /// Wraps `io`. Whoever polls the connection must poll the flusher after it.
-pub(crate) fn coalesced<IO>(io: IO) -> (Coalesced<IO>, Flusher<IO>) {
-    let state = Rc::new(RefCell::new(State { io, gathered: BytesMut::new(), failed: None }));
+pub fn coalesced<IO>(io: IO) -> (Coalesced<IO>, Flusher<IO>) {
+    let state = Rc::new(RefCell::new(State { io, gathered: BytesMut::new(), gathers: false, failed: None }));
     (Coalesced(state.clone()), Flusher(state))
 }
 
 impl<IO: AsyncWrite + Unpin> Flusher<IO> {
     /// Writes what was gathered. A full socket wakes the task of `cx` once it has room.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) {
+    pub fn flush(&mut self, cx: &mut Context<'_>) {
         let mut state = self.0.borrow_mut();
         if let Poll::Ready(Err(error)) = state.poll_flush(cx) {
             state.failed = Some(error);
@@ -54,6 +72,9 @@ impl<IO: AsyncWrite + Unpin> State<IO> {
             }
             self.gathered.advance(written);
         }
+        if std::mem::take(&mut self.gathers) {
+            give_back(&mut self.gathered);
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -70,6 +91,9 @@ impl<IO: AsyncWrite + Unpin> State<IO> {
         }
         if length > GATHERED_WRITE_MAX {
             return Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        }
+        if !std::mem::replace(&mut self.gathers, true) {
+            self.gathered = SPARE.take().unwrap_or_default();
         }
         for part in parts {
             self.gathered.extend_from_slice(part);

@@ -22,7 +22,7 @@ pub mod connector;
 
 pub mod datagrams;
 
-mod coalesce;
+pub mod coalesce;
 
 mod framing;
 

@@ -51,8 +51,12 @@ struct Cost {
 /// A load; how much there was of it.
 type Load = fn(&Started, &Path, u32) -> Result<u64>;
 
-const LOADS: [(&str, Load); 4] =
-    [("HTTP/1.1, 64 connections", http1), ("HTTP/2, 8 × 16", http2), ("HTTP/3, 8 × 16", http3), ("full handshakes, P-256 and X25519", handshakes)];
+const LOADS: [(&str, Load); 4] = [
+    ("HTTP/1.1, 64 connections", http1),
+    ("HTTP/2, 8 × 16", http2),
+    ("HTTP/3, 8 × 16", http3),
+    ("full handshakes, P-256 and X25519", handshakes),
+];
 
 /// Measures and prints.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
@@ -118,8 +122,6 @@ fn cost(server: &Started, stage: &Stage, load: Load, seconds: u32) -> Result<Cos
     let took = began.elapsed().as_secs_f64();
     Ok(Cost { cpu: (cpu() - before) as f64 / 1000.0 / count.max(1) as f64, per_second: count as f64 / took })
 }
-
-
 
 fn page(edge: &Started, certificate: &Path) -> Result<String> {
     let answer = runtime()?.block_on(visitor(edge, certificate).get(HOST, "/"));
@@ -260,7 +262,9 @@ fn many_certificates(stage: &Stage) -> Result<String> {
         found += names.iter().skip(round % 7).filter(|name| table.has(name)).count() as u64;
     }
     let each = began.elapsed().as_secs_f64() * 1e9 / found as f64;
-    Ok(format!("\n{CERTIFICATES} certificates: {start:.2} s from start to serving; a look-up by name takes {each:.0} ns.\n"))
+    Ok(format!(
+        "\n{CERTIFICATES} certificates: {start:.2} s from start to serving; a look-up by name takes {each:.0} ns.\n"
+    ))
 }
 
 fn certified(folder: &Path) -> Result<std::sync::Arc<rustls::sign::CertifiedKey>> {

@@ -249,7 +249,12 @@ impl Stage {
     /// Our edge, which answers every request by itself.
     pub(crate) fn front_alone(&self) -> Result<Started> {
         let folder = self.fresh("front")?;
-        let (edge, port) = self.edge_with(&folder, "http2", &EDGES[..1], "hostnames: { localhost: { maintenance: true } }\n")?;
+        let (edge, port) = self.edge_with(
+            &folder,
+            "http2",
+            &EDGES[..1],
+            "hostnames: { localhost: { maintenance: true } }\n",
+        )?;
         Ok(Started { processes: vec![edge], port, folder })
     }
 
