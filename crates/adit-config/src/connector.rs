@@ -21,6 +21,7 @@ use adit_wire::configuration::Configuration;
 use adit_wire::secret::Secret;
 
 use crate::diagnostic::{Diagnostic, Findings, Report};
+use crate::edge::Acme;
 use crate::source::Source;
 use crate::yaml::{self, Node, Table};
 
@@ -49,6 +50,10 @@ pub struct ConnectorFile {
     pub edge: Vec<String>,
     /// File of certificate authorities, in place of the system's.
     pub cacert: Option<PathBuf>,
+    /// Where certificates come from that this connector ends TLS with (`tlsCertificate: acme`). Ours.
+    pub acme: Option<Acme>,
+    /// Folder of those certificates; `data` beside the file. Ours.
+    pub data_dir: Option<PathBuf>,
     /// Transport to the edge.
     pub protocol: Option<Protocol>,
     /// Connections side by side.

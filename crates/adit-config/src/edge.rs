@@ -1,6 +1,6 @@
 //! `edge.yml`: what the public side serves, and for whom.
 
-mod acme;
+pub(crate) mod acme;
 mod hostnames;
 mod listen;
 mod ports;

@@ -34,6 +34,8 @@ mod record;
 
 mod restarts;
 
+pub mod given;
+
 pub mod status;
 
 pub mod quick;
@@ -51,6 +53,7 @@ use uuid::Uuid;
 
 use crate::access::Issuers;
 use crate::balance::InForce;
+use crate::given::Given;
 use crate::restarts::Restarts;
 use crate::status::Status;
 
@@ -67,6 +70,8 @@ pub struct Connector {
     pub status: Status,
     /// Fields that every origin gets (`tag`), as names and values.
     tags: Vec<(String, String)>,
+    /// Certificates that come by themselves; empty until somebody asks for them.
+    pub given: Option<Given>,
     issuers: Issuers,
     flows: private::Flows,
     /// Says that other rules are in force.
@@ -88,6 +93,7 @@ impl Connector {
             rules: ArcSwap::from_pointee(InForce::new(ingress)),
             metrics,
             status: Status::default(),
+            given: Given::new().ok(),
             issuers: Issuers::default(),
             flows: private::Flows::default(),
             changed: watch::Sender::new(()),

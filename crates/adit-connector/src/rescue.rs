@@ -5,6 +5,7 @@ pub(crate) use adit_telemetry::logging::chain;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::Reply;
 use adit_wire::fields::Fields;
+use adit_wire::names;
 use bytes::Bytes;
 
 use crate::access::Denied;
@@ -98,8 +99,13 @@ pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
     }
 }
 
+/// The fields of an error of ours: the edge has pages for it, and another edge sees an empty answer.
+pub(crate) fn own_answer() -> Fields {
+    Fields::from_texts(&[("Content-Length", "0"), (names::OWN_ANSWER, "1")])
+}
+
 async fn bare(status: u16, reply: Reply) -> u16 {
     // An edge that is gone needs no answer.
-    drop(reply.head(status, &Fields::default(), Bytes::new(), true).await);
+    drop(reply.head(status, &own_answer(), Bytes::new(), true).await);
     status
 }

@@ -22,7 +22,7 @@ use crate::idle::Idle;
 use crate::ingress::{CurrentRules, Found};
 use crate::origin::{Origin, OriginError};
 use crate::record::Record;
-use crate::rescue::{Problem, rescue};
+use crate::rescue::{Problem, own_answer, rescue};
 use crate::{hello, origin, private};
 
 /// Where streams are served: one worker.
@@ -145,8 +145,8 @@ impl Place {
     ) -> Result<(), Problem> {
         let is_http = matches!(origin.service(), Service::Http { .. } | Service::Unix { .. });
         if request.fields.get(names::PASSTHROUGH).is_some() && origin::takes(origin.service()) {
-            return origin::passthrough(origin, request, body, answer, TcpSession::begin(&self.connector))
-                .await;
+            let (given, session) = (self.connector.given.as_ref(), TcpSession::begin(&self.connector));
+            return origin::passthrough(origin, given, request, body, answer, session).await;
         }
         match request.kind {
             StreamKind::Http if is_http => origin::request(origin, request, body, answer).await,
@@ -246,7 +246,7 @@ impl Answer {
 
     /// Answers with a status and nothing else.
     pub(crate) async fn empty(&mut self, status: u16) -> Result<(), Problem> {
-        let fields = Fields::from_pairs([(&b"Content-Length"[..], &b"0"[..])].into_iter());
+        let fields = if status < 400 { Fields::from_texts(&[("Content-Length", "0")]) } else { own_answer() };
         self.begin(status)?.head(status, &fields, Bytes::new(), true).await?;
         Ok(())
     }

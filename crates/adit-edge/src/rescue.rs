@@ -6,6 +6,7 @@ use adit_http::page::{Hop, Page, wants_json};
 use adit_policy::host_policy::Pages;
 use adit_policy::limits::RETRY_AFTER_SECONDS;
 use adit_tunnel::SendError;
+use adit_wire::names;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -31,6 +32,9 @@ pub(crate) enum Problem {
     /// The host is known and no connector is there.
     #[error("no connector is connected")]
     NoConnection,
+    /// The connector has answered with this error by itself: no rule, no service, no word from the service.
+    #[error("the connector answered {0} by itself")]
+    Home(StatusCode),
     /// A connector was asked and no answer came of it.
     #[error("{0}")]
     Upstream(#[from] SendError),
@@ -46,6 +50,10 @@ impl Problem {
             Self::CertificateRequired => "certificate_required",
             Self::Maintenance(_) => "maintenance",
             Self::NoConnection => "no_connection",
+            Self::Home(StatusCode::NOT_FOUND) => "no_rule",
+            Self::Home(StatusCode::FORBIDDEN) => "forbidden",
+            Self::Home(StatusCode::GATEWAY_TIMEOUT) => "origin_silent",
+            Self::Home(_) => "home",
             Self::Upstream(SendError::Origin(_)) => "origin_unreachable",
             Self::Upstream(SendError::NotSent | SendError::Lost) => "connection_lost",
             Self::Upstream(SendError::Upload) => "upload_broken",
@@ -60,8 +68,15 @@ impl Problem {
             Self::CertificateRequired => StatusCode::FORBIDDEN,
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
             Self::NoConnection | Self::Maintenance(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Home(status) => *status,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether the connector has answered by itself and left the page to us.
+    pub(crate) fn of_home<B>(answer: &Response<B>) -> Option<Self> {
+        let is_own = answer.headers().contains_key(names::OWN_ANSWER);
+        is_own.then(|| Self::Home(answer.status()))
     }
 
     /// Which part of the way is broken.
@@ -69,7 +84,7 @@ impl Problem {
         match self {
             Self::NoConnection | Self::Upstream(SendError::NotSent | SendError::Lost) => Some(Hop::Home),
             Self::Upstream(SendError::Upload) => None,
-            Self::Upstream(_) => Some(Hop::Service),
+            Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Upstream(_) => Some(Hop::Service),
             _ => None,
         }
     }
@@ -84,6 +99,15 @@ impl Problem {
                 "This site is for visitors who prove themselves with a certificate, and your browser has shown none.",
             ),
             Self::Maintenance(text) => ("Back soon", text),
+            Self::Home(StatusCode::NOT_FOUND) => {
+                ("Nothing here", "This name is connected, but nothing is served under this address.")
+            }
+            Self::Home(StatusCode::FORBIDDEN) => ("Not allowed", "You may not see this page."),
+            Self::Home(StatusCode::GATEWAY_TIMEOUT) => (
+                "The site does not answer in time",
+                "This name is connected, but the service behind it has said nothing for too long.",
+            ),
+            Self::Home(_) => ("Not now", "This name is connected, but it does not serve this page."),
             Self::UnknownHost => ("Unknown host", "Nothing is served under this name."),
             Self::BadRequest => ("Bad request", "This request could not be understood."),
             Self::NoConnection => (

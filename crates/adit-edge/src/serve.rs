@@ -133,6 +133,9 @@ async fn proxy(
     let asking = forward::Asking { routed, client, tls: visitor.tls.as_ref(), websocket: upgrade.is_some() };
     let mut outbound = forward::request(&asking, head, body, record);
     let answer = upstream::send(&visitor.edge, &visitor.worker, routed, &mut outbound, record).await?;
+    if let Some(problem) = Problem::of_home(&answer) {
+        return Err(problem);
+    }
     Ok(Proxied { answer, version, upgrade })
 }
 

@@ -20,7 +20,7 @@ use crate::limits::CLAIMED_HOSTS_MAX;
 pub use access::Access;
 pub use balance::{Balance, HealthCheck, order};
 pub use origin::{
-    IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType,
+    IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };
 pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
 pub use service::{Service, ServiceError};
@@ -90,6 +90,13 @@ impl Ingress {
     pub fn single(service: Service, origin: OriginRequest) -> Self {
         let rule = Rule { hostname: None, path: None, service, more: Vec::new(), origin };
         Self { rules: vec![rule], warp: WarpRouting::default() }
+    }
+
+    /// The names whose TLS is ended here with a certificate that comes by itself.
+    #[must_use]
+    pub fn names_for_acme(&self) -> Vec<HostPattern> {
+        let wanting = self.rules.iter().filter(|rule| rule.origin.tls_end == Some(TlsEnd::Acme));
+        wanting.filter_map(|rule| HostPattern::parse(rule.hostname.as_ref()?.text()).ok()).collect()
     }
 
     /// The same with another private network.

@@ -85,6 +85,15 @@ impl Edge {
         Visitor3::new(self.https, &self.file("data/tunnel-ca.pem"))
     }
 
+    /// The same, who looks for it somewhere else.
+    ///
+    /// # Panics
+    /// When there is no socket.
+    #[must_use]
+    pub fn visitor3_at(&self, address: SocketAddr) -> Visitor3 {
+        Visitor3::new(address, &self.file("data/tunnel-ca.pem"))
+    }
+
     /// Its tunnels as JSON, from its local endpoint.
     ///
     /// # Panics

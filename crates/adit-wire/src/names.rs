@@ -54,6 +54,9 @@ pub const RESPONSE_META: &str = "cf-cloudflared-response-meta";
 /// Request field of a WebSocket whose bytes are TLS that the edge does not end. Ours; cloudflared passes it on.
 pub const PASSTHROUGH: &str = "cf-cloudflared-adit-passthrough";
 
+/// Response field of an error that our connector answers by itself, with no body: the edge has pages for it. Ours.
+pub const OWN_ANSWER: &str = "cf-cloudflared-adit-own";
+
 /// Prefixes of request fields that only the edge may set. A visitor's copy would steer the connector: one of them
 /// replaces its configuration, one opens raw TCP to any address.
 const CONTROL_PREFIXES: [&str; 6] =

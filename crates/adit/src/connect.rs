@@ -1,6 +1,7 @@
 //! `adit connect`: a connector, from cloudflared's configuration, credentials or token.
 
 mod about;
+mod certificates;
 mod diag;
 mod health;
 mod log;
@@ -13,12 +14,13 @@ mod stdin;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use adit_connector::Connector;
 use adit_connector::endpoints::{self, About};
 use adit_connector::session::Sessions;
+use adit_control::renewal::Renewal;
 use adit_control::watch::Watch;
 use adit_lifecycle::drain::{self, DrainTrigger};
 use adit_lifecycle::signal::Signals;
@@ -59,6 +61,7 @@ pub struct Running {
     reloader: Option<Reloader>,
     _metrics: Option<Local>,
     _watch: Option<Watch>,
+    _renewal: Option<Arc<OnceLock<Renewal>>>,
 }
 
 /// Starts a connector.
@@ -87,6 +90,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Ru
     let (grace, count) = (settings.grace, default_count().min(usize::from(settings.connections)));
     let ingress = file.ingress_or_single();
     let connector = Connector::new(ingress, ConnectorMetrics::new(VERSION), &file.tags);
+    let renewal = certificates::start(&file, &connector)?;
     let metrics = start_metrics(file.metrics.as_deref(), &connector, about)?;
     let (tell, told) = channel::channel(file.local_configuration(&file.reported_flags).to_json());
     let sessions = Sessions::new(connector.clone(), settings, told);
@@ -109,6 +113,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Ru
         _metrics: metrics,
         _watch: reloader.as_ref().and_then(Reloader::watch),
         reloader,
+        _renewal: renewal,
     })
 }
 

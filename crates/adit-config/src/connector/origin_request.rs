@@ -1,7 +1,7 @@
 //! `originRequest`: how to talk to an origin.
 
 use adit_policy::ingress::{
-    Access, Balance, HealthCheck, IpRule, OriginRequestPatch, ProxyProtocol, ProxyType,
+    Access, Balance, HealthCheck, IpRule, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };
 
 use super::Form;
@@ -63,11 +63,19 @@ fn decode_certificate(table: &mut Table<'_>, patch: &mut OriginRequestPatch, fin
         let path = table.take(key).and_then(|node| yaml::path_text(node, findings))?;
         Some(findings.source().resolve(path))
     };
-    (patch.tls_certificate, patch.tls_key) = (file("tlsCertificate"), file("tlsKey"));
-    if patch.tls_certificate.is_some() != patch.tls_key.is_some() {
-        let message = "`tlsCertificate` and `tlsKey` belong together";
-        findings.error(table.span(), message).help("name both files");
-    }
+    let (certificate, key) = (file("tlsCertificate"), file("tlsKey"));
+    patch.tls_end = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsEnd::Files { certificate, key }),
+        (Some(certificate), None) if certificate.file_name().is_some_and(|name| name == "acme") => {
+            Some(TlsEnd::Acme)
+        }
+        (None, None) => None,
+        _ => {
+            let message = "`tlsCertificate` and `tlsKey` belong together";
+            findings.error(table.span(), message).help("name both files, or `tlsCertificate: acme`");
+            None
+        }
+    };
 }
 
 fn decode_proxy_type(node: &Node, findings: &mut Findings) -> Option<ProxyType> {

@@ -44,6 +44,9 @@ const LOG_LEVELS: [&str; 7] = ["trace", "debug", "info", "warn", "error", "fatal
 pub(super) fn decode(table: &mut Table<'_>, file: &mut ConnectorFile, findings: &mut Findings) {
     file.edge = decode_edges(table, findings);
     file.cacert = take_path(table, "cacert", findings);
+    file.acme = table.take("acme").and_then(|node| crate::edge::acme::decode(node, findings));
+    let data_dir = table.take("data-dir").and_then(|node| yaml::path_text(node, findings));
+    file.data_dir = Some(findings.source().resolve(data_dir.unwrap_or("data")));
     file.protocol = table.take("protocol").and_then(|node| decode_protocol(node, findings));
     let ha_connections = table.take("ha-connections");
     file.ha_connections = ha_connections.and_then(|node| yaml::integer(node, 1..=u8::MAX, findings));

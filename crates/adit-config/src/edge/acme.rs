@@ -108,7 +108,7 @@ const KNOWN: [(&str, &str); 5] = [
 const WITH_ACCOUNT: [&str; 3] = ["zerossl", "google", "sslcom"];
 
 /// Reads `acme`.
-pub(super) fn decode(node: &Node, findings: &mut Findings) -> Option<Acme> {
+pub(crate) fn decode(node: &Node, findings: &mut Findings) -> Option<Acme> {
     let mut table = Table::open(node, "`acme`", findings)?;
     let email = table.take("email").and_then(|node| super::decode_email(node, findings));
     let authorities = table.take("authorities").map(|node| authorities(node, findings));

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use adit_http::proxy_protocol;
 use adit_http::relay::both;
-use adit_policy::ingress::Service;
+use adit_policy::ingress::{Service, TlsEnd};
 use adit_tunnel::connector::{RequestBody, StreamRequest};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
@@ -22,6 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use super::connect::{connect_any, resolve};
 use super::tcp::{Visitor, accept, carry, visitor_of};
 use super::{Origin, OriginError, connect};
+use crate::given::{ALPN_PROOF, Given};
+use crate::idle::Idle;
 use crate::rescue::Problem;
 use crate::serve::{Answer, TcpSession};
 
@@ -40,24 +42,16 @@ pub(crate) fn takes(service: &Service) -> bool {
 /// [`Problem`]; the head may be out already.
 pub(crate) async fn passthrough(
     origin: &Rc<Origin>,
+    given: Option<&Given>,
     request: &StreamRequest,
     body: &mut RequestBody,
     answer: &mut Answer,
     session: TcpSession,
 ) -> Result<(), Problem> {
-    match (own_certificate(origin)?, &origin.service) {
+    match (ended_with(origin, given)?, &origin.service) {
         (Some(config), _) => {
-            let route = connect::connect(origin, None).await?;
             let visitor = accept(request, body, answer).await?;
-            let limit = origin.settings.tls_timeout;
-            let io = answer.idle.watch(route.io);
-            answer.go_on_with(async move {
-                let _session = session;
-                let handshake = timeout(limit, TlsAcceptor::from(config).accept(visitor)).await;
-                // A visitor who does not like the certificate is no failure of ours.
-                let Ok(Ok(visitor)) = handshake else { return Err(Problem::Cancelled) };
-                both(io, visitor).await.map(drop).map_err(Problem::of_relay)
-            });
+            answer.go_on_with(end_tls(origin.clone(), config, visitor, answer.idle.clone(), session));
         }
         (None, Service::Http { tls: true, host, port, .. }) => {
             let addresses = resolve(origin, host, *port).await?;
@@ -69,6 +63,33 @@ pub(crate) async fn passthrough(
         _ => return Err(OriginError::NoCertificate(origin.service.to_string()).into()),
     }
     Ok(())
+}
+
+/// Ends TLS, and carries what is in it. Whoever only asks for a proof has seen it then, whether the origin is there or not.
+async fn end_tls(
+    origin: Rc<Origin>,
+    config: Arc<ServerConfig>,
+    visitor: Visitor,
+    idle: Idle,
+    _session: TcpSession,
+) -> Result<(), Problem> {
+    let handshake = timeout(origin.settings.tls_timeout, TlsAcceptor::from(config).accept(visitor)).await;
+    // A visitor who does not like the certificate is no failure of ours.
+    let Ok(Ok(visitor)) = handshake else { return Err(Problem::Cancelled) };
+    if visitor.get_ref().1.alpn_protocol() == Some(ALPN_PROOF) {
+        return Ok(());
+    }
+    let route = connect::connect(&origin, None).await?;
+    both(idle.watch(route.io), visitor).await.map(drop).map_err(Problem::of_relay)
+}
+
+/// What TLS is ended with here, if it is.
+fn ended_with(origin: &Origin, given: Option<&Given>) -> Result<Option<Arc<ServerConfig>>, OriginError> {
+    match &origin.settings.tls_end {
+        None => Ok(None),
+        Some(TlsEnd::Acme) => Ok(given.map(Given::config)),
+        Some(TlsEnd::Files { certificate, key }) => own_certificate(origin, certificate, key).map(Some),
+    }
 }
 
 /// Tells the origin whose connection it is, if it wants to know.
@@ -84,27 +105,28 @@ async fn announced(
 }
 
 /// The rule's certificate, read anew when its file has changed. A bad file keeps the last good one.
-fn own_certificate(origin: &Origin) -> Result<Option<Arc<ServerConfig>>, OriginError> {
-    let (Some(certificate), Some(key)) = (&origin.settings.tls_certificate, &origin.settings.tls_key) else {
-        return Ok(None);
-    };
+fn own_certificate(
+    origin: &Origin,
+    certificate: &Path,
+    key: &Path,
+) -> Result<Arc<ServerConfig>, OriginError> {
     let changed = std::fs::metadata(certificate).and_then(|metadata| metadata.modified());
     let mut own = origin.certificate.borrow_mut();
     if let (Some((read, config)), Ok(changed)) = (&own.0, &changed)
         && read == changed
     {
-        return Ok(Some(config.clone()));
+        return Ok(config.clone());
     }
     match load(certificate, key) {
         Ok(config) => {
             let config = Arc::new(config);
             own.0 = changed.ok().map(|changed| (changed, config.clone()));
-            Ok(Some(config))
+            Ok(config)
         }
         Err(error) => match &own.0 {
             Some((_, last)) => {
                 tracing::error!(error, "certificate not reloaded; the last good one stays in force");
-                Ok(Some(last.clone()))
+                Ok(last.clone())
             }
             None => Err(OriginError::Certificate(error)),
         },

@@ -9,7 +9,7 @@ use adit_testkit::acme::Acme;
 use adit_testkit::pebble::{HTTP, HTTPS, NameServer, Pebble, own_address};
 use adit_testkit::pki::Authority;
 use adit_testkit::program::PATIENCE;
-use adit_testkit::{Edge, Visitor};
+use adit_testkit::{Connector, Edge, Visitor, Way};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -299,4 +299,32 @@ async fn the_operator_sees_days_left_and_who_can_read() {
     assert!(stranger.stdout.contains("none: no tunnel may serve this name"), "{stranger:?}");
     let nobody = adit_testkit::program::run(["explain", "https:///", "--config", &config]);
     assert_eq!(nobody.code, Some(2), "{nobody:?}");
+}
+
+/// The connector proves its name through the passthrough itself; the key never leaves home.
+#[tokio::test]
+async fn a_connector_gets_a_certificate_through_the_passthrough() {
+    let scene = Scene::new("", &[]);
+    let name = "sealed.acme.test";
+    let lines = format!("hostnames: {{ {name}: {{ tls: passthrough }} }}");
+    let plan = Edge::plan().domain("acme.test").listen(&scene.listen()).tunnel("home", &["*.acme.test"]);
+    let edge = plan.with(&lines).start();
+    let origin = adit_testkit::Origin::start();
+    let home = tempfile::tempdir().unwrap();
+    let acme = format!(
+        "acme: {{ authorities: [{}], challenges: [tls-alpn-01] }}\ndata-dir: {}",
+        scene.pebble.yaml(),
+        home.path().display()
+    );
+    let rules = format!(
+        "  - hostname: {name}\n    service: http://{}\n    originRequest: {{ tlsCertificate: acme }}\n  - service: http_status:404",
+        origin.address
+    );
+    let connector = Connector::start_with(Way::Quic, &edge, "home", &rules, &acme);
+    assert!(scene.serves(name).await, "{}", connector.program.said());
+    let answer = scene.visitor().await.get(name, "/request").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(!answer.text().contains("x-forwarded-for"), "nobody on the way has read it: {}", answer.text());
+    assert_private(&home.path().join(format!("certificates/{name}.pem")));
+    assert!(!edge.file("data/certificates").exists(), "the edge has no key");
 }

@@ -438,3 +438,22 @@ async fn two_thousand_visitors_fit_into_a_small_machine() {
     assert!(held < 256 << 20, "{} MiB", held >> 20);
     drop(kept);
 }
+
+/// Errors that the connector answers by itself have the edge's pages, and their own status.
+#[tokio::test]
+async fn a_connector_s_own_errors_have_pages_too() {
+    let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
+    let rules = "  - hostname: no.example.test\n    service: http_status:403\n  - hostname: ok.example.test\n    path: ^/there\n    service: http_status:204\n  - service: http_status:404";
+    let _connector = Connector::start(Way::Quic, &edge, "home", rules);
+    edge.has_connections(4).await;
+    let cases =
+        [("no", "/", 403, "Not allowed"), ("ok", "/", 404, "Nothing here"), ("ok", "/there", 204, "")];
+    for (name, path, status, words) in cases {
+        let answer = edge.visitor().get(&format!("{name}.example.test"), path).await;
+        assert_eq!(answer.status.as_u16(), status);
+        assert!(
+            answer.text().contains(words) && answer.header("cf-cloudflared-adit-own").is_empty(),
+            "{answer:?}"
+        );
+    }
+}

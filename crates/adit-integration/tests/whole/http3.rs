@@ -1,5 +1,9 @@
 //! HTTP/3 beside the other two, on the same port number.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use adit_http3::frame::{DATA, GOAWAY, HEADERS, SETTINGS, put_header};
@@ -244,4 +248,88 @@ async fn a_stalled_origin_holds_the_visitor_not_memory() {
     futures_util::future::join_all(uploads).await;
     let grown = edge.program.memory().saturating_sub(before);
     assert!(grown < 64 << 20, "the edge grew by {} MiB", grown >> 20);
+}
+
+/// Passes datagrams between visitors and an edge, each visitor from a port of his own. Says how much went each way and
+/// whether the edge asked for a proof of the address (RFC 9000, section 8).
+struct Relay {
+    address: std::net::SocketAddr,
+    sent: Arc<AtomicUsize>,
+    received: Arc<AtomicUsize>,
+    retried: Arc<AtomicBool>,
+}
+
+/// Passes `first` datagrams of each visitor, and nothing back to him unless `answers`.
+async fn relay(edge: std::net::SocketAddr, first: usize, answers: bool) -> Relay {
+    let socket = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let relay = Relay {
+        address: socket.local_addr().unwrap(),
+        sent: Arc::default(),
+        received: Arc::default(),
+        retried: Arc::default(),
+    };
+    let (sent, received, retried) = (relay.sent.clone(), relay.received.clone(), relay.retried.clone());
+    tokio::spawn(async move {
+        let mut visitors: HashMap<std::net::SocketAddr, (Arc<tokio::net::UdpSocket>, usize)> = HashMap::new();
+        let mut data = vec![0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut data).await {
+            if let Entry::Vacant(place) = visitors.entry(from) {
+                let out = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                let (back, near) = (out.clone(), socket.clone());
+                let (received, retried) = (received.clone(), retried.clone());
+                tokio::spawn(async move {
+                    let mut data = vec![0; 2048];
+                    while let Ok((length, _)) = back.recv_from(&mut data).await {
+                        received.fetch_add(length, Ordering::SeqCst);
+                        retried.fetch_or(data[0] & 0xf0 == 0xf0, Ordering::SeqCst);
+                        if answers {
+                            drop(near.send_to(&data[..length], from).await);
+                        }
+                    }
+                });
+                place.insert((out, 0));
+            }
+            let (out, count) = visitors.get_mut(&from).unwrap();
+            *count += 1;
+            if *count <= first {
+                sent.fetch_add(length, Ordering::SeqCst);
+                drop(out.send_to(&data[..length], edge).await);
+            }
+        }
+    });
+    relay
+}
+
+#[tokio::test]
+async fn a_stranger_gets_no_more_than_three_times_what_he_sends() {
+    let home = Home::published(Way::Quic).await;
+    let relay = relay(home.edge.https, 2, false).await;
+    let visitor = home.edge.visitor3_at(relay.address);
+    assert!(tokio::time::timeout(Duration::from_secs(4), visitor.quic(APP)).await.is_err());
+    let (sent, received) = (relay.sent.load(Ordering::SeqCst), relay.received.load(Ordering::SeqCst));
+    assert!(sent >= 1200 && received > 0 && received <= 3 * sent, "{received} bytes for {sent}");
+}
+
+#[tokio::test]
+async fn under_load_strangers_prove_their_address_first() {
+    let home = Home::published(Way::Quic).await;
+    let flood = relay(home.edge.https, 1, false).await;
+    let waiting: Vec<_> = (0..600).map(|_| home.edge.visitor3_at(flood.address)).collect();
+    let dialling: Vec<_> =
+        waiting.iter().map(|visitor| visitor.endpoint.connect(flood.address, APP).unwrap()).collect();
+    let honest = relay(home.edge.https, usize::MAX, true).await;
+    let coming_in = async {
+        while !honest.retried.load(Ordering::SeqCst) {
+            let visitor = home.edge.visitor3_at(honest.address);
+            assert_eq!(visitor.get(APP, "/").await.status, StatusCode::OK, "whoever is there comes in");
+        }
+    };
+    let came = tokio::time::timeout(Duration::from_secs(9), coming_in).await;
+    assert!(
+        came.is_ok(),
+        "{} bytes of the flood, {} back",
+        flood.sent.load(Ordering::SeqCst),
+        flood.received.load(Ordering::SeqCst)
+    );
+    drop(dialling);
 }

@@ -31,10 +31,8 @@ pub struct OriginRequest {
     pub match_sni_to_host: bool,
     /// File of certificate authorities that the origin's certificate may come from.
     pub ca_pool: Option<PathBuf>,
-    /// Certificate chain in PEM that the connector ends TLS with, where the edge passes it through. Ours.
-    pub tls_certificate: Option<PathBuf>,
-    /// Its key in PEM.
-    pub tls_key: Option<PathBuf>,
+    /// What the connector ends TLS with, where the edge passes it through. `None`: the service ends it. Ours.
+    pub tls_end: Option<TlsEnd>,
     /// Accept any certificate of the origin.
     pub no_tls_verify: bool,
     /// Send no chunked bodies.
@@ -78,10 +76,8 @@ pub struct OriginRequestPatch {
     pub origin_server_name: Option<String>,
     pub match_sni_to_host: Option<bool>,
     pub ca_pool: Option<PathBuf>,
-    /// See [`OriginRequest::tls_certificate`].
-    pub tls_certificate: Option<PathBuf>,
-    /// See [`OriginRequest::tls_key`].
-    pub tls_key: Option<PathBuf>,
+    /// See [`OriginRequest::tls_end`].
+    pub tls_end: Option<TlsEnd>,
     pub no_tls_verify: Option<bool>,
     pub disable_chunked_encoding: Option<bool>,
     pub bastion_mode: Option<bool>,
@@ -106,6 +102,20 @@ pub enum ProxyType {
     Plain,
     /// SOCKS5.
     Socks,
+}
+
+/// What the connector ends TLS with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsEnd {
+    /// A certificate from files.
+    Files {
+        /// Chain in PEM.
+        certificate: PathBuf,
+        /// Key in PEM.
+        key: PathBuf,
+    },
+    /// One that comes by itself.
+    Acme,
 }
 
 /// How a TCP service is told whose connection it is.
@@ -156,8 +166,7 @@ impl Default for OriginRequest {
             origin_server_name: None,
             match_sni_to_host: false,
             ca_pool: None,
-            tls_certificate: None,
-            tls_key: None,
+            tls_end: None,
             no_tls_verify: false,
             disable_chunked_encoding: false,
             bastion_mode: false,
@@ -191,8 +200,7 @@ impl OriginRequestPatch {
             origin_server_name: text(&self.origin_server_name, &base.origin_server_name),
             match_sni_to_host: self.match_sni_to_host.unwrap_or(base.match_sni_to_host),
             ca_pool: self.ca_pool.as_ref().or(base.ca_pool.as_ref()).filter(|path| !is_blank(path)).cloned(),
-            tls_certificate: self.tls_certificate.as_ref().or(base.tls_certificate.as_ref()).cloned(),
-            tls_key: self.tls_key.as_ref().or(base.tls_key.as_ref()).cloned(),
+            tls_end: self.tls_end.as_ref().or(base.tls_end.as_ref()).cloned(),
             no_tls_verify: self.no_tls_verify.unwrap_or(base.no_tls_verify),
             disable_chunked_encoding: self.disable_chunked_encoding.unwrap_or(base.disable_chunked_encoding),
             bastion_mode: self.bastion_mode.unwrap_or(base.bastion_mode),
