@@ -424,8 +424,7 @@ fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
 }
 
 fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs().cast_signed()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

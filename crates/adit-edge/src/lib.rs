@@ -38,6 +38,8 @@ mod record;
 
 mod join;
 
+mod complaints;
+
 mod ports;
 
 mod passthrough;
@@ -75,7 +77,7 @@ pub struct Edge {
     pub https_port: Option<u16>,
     /// Where browsers find HTTP/3 (RFC 7838); `None` if it is off.
     pub alt_svc: Option<HeaderValue>,
-    complaints: ports::Complaints,
+    complaints: complaints::Complaints,
 }
 
 impl Edge {
@@ -97,7 +99,7 @@ impl Edge {
             location: "edge".to_owned(),
             https_port: None,
             alt_svc: None,
-            complaints: ports::Complaints::default(),
+            complaints: complaints::Complaints::default(),
         })
     }
 

@@ -42,10 +42,8 @@ pub(crate) enum Dealt {
     Https(StdStream, SocketAddr),
     Http(StdStream, SocketAddr),
     Tunnel(StdStream, SocketAddr),
-    /// On a tunnel port.
+    /// A tunnel, or HTTP/3 where visitors come.
     Quic(Box<quinn::Incoming>),
-    /// Beside HTTPS: HTTP/3, or a tunnel.
-    HttpsQuic(Box<quinn::Incoming>),
     Port(StdStream, SocketAddr, Arc<Port>),
 }
 
@@ -173,12 +171,12 @@ impl Table {
         }
         for socket in bound.tunnel_udp {
             let endpoint = quic::server(socket, self.tunnel_tls.quic.clone())?;
-            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone(), Dealt::Quic));
+            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone()));
         }
         let shared = Arc::new(self.edge.tls.quic(&self.tunnel_tls.quic).map_err(io::Error::other)?);
         for socket in bound.https_udp {
             let endpoint = quic::public_server(socket, shared.clone())?;
-            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone(), Dealt::HttpsQuic));
+            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone()));
         }
         Ok(())
     }
@@ -223,12 +221,7 @@ pub(crate) async fn accept_tcp(listener: TcpListener, deal: impl Fn(StdStream, S
 
 /// Accepts for ever. Under load a stranger proves first that he gets packets at his address, which costs nothing here
 /// (RFC 9000, section 8.1.2).
-async fn accept_udp(
-    endpoint: quinn::Endpoint,
-    dealer: Dealer,
-    handshakes: Arc<AtomicUsize>,
-    kind: fn(Box<quinn::Incoming>) -> Dealt,
-) {
+async fn accept_udp(endpoint: quinn::Endpoint, dealer: Dealer, handshakes: Arc<AtomicUsize>) {
     while let Some(incoming) = endpoint.accept().await {
         let under_load = handshakes.load(Ordering::Relaxed) >= limits::QUIC_HANDSHAKES_BEFORE_RETRY;
         if under_load && incoming.may_retry() {
@@ -236,6 +229,6 @@ async fn accept_udp(
             drop(incoming.retry());
             continue;
         }
-        dealer.deal(kind(Box::new(incoming)));
+        dealer.deal(Dealt::Quic(Box::new(incoming)));
     }
 }

@@ -5,8 +5,7 @@ mod udp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use adit_policy::host::HostPattern;
 use adit_policy::port::{Port, PortProtocol};
@@ -20,25 +19,6 @@ use crate::registry::{Asking, Session};
 use crate::worker::Worker;
 
 pub(crate) use tcp::serve as serve_tcp;
-
-/// Pause between two lines about visitors whom a port led nowhere: strangers must not fill the log.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
-
-/// When the last such line was written.
-#[derive(Debug, Default)]
-pub(crate) struct Complaints(Mutex<Option<Instant>>);
-
-impl Complaints {
-    /// Whether another line may be written now.
-    pub(crate) fn may(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = last.is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE);
-        if may {
-            *last = Some(Instant::now());
-        }
-        may
-    }
-}
 
 /// Counts a visitor whom a port led nowhere, and says so now and then.
 fn failed(edge: &Edge, remote: SocketAddr, port: &Port, cause: &str) {

@@ -58,7 +58,7 @@ impl Reception {
             Dealt::Https(stream, remote) => self.https(stream, remote, held).await,
             Dealt::Http(stream, remote) => self.http(stream, remote, held).await,
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
-            Dealt::Quic(incoming) | Dealt::HttpsQuic(incoming) => self.quic(*incoming, held).await,
+            Dealt::Quic(incoming) => self.quic(*incoming, held).await,
             Dealt::Port(stream, remote, port) => self.port(stream, remote, &port).await,
         }
     }

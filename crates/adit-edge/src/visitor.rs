@@ -11,6 +11,7 @@ use adit_policy::limits;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::coalesce::coalesced;
+use adit_tunnel::limits::PUBLIC_STREAMS_FIRST;
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -172,7 +173,7 @@ impl Visitor {
                 }
             }
             // Room for many requests costs memory, so it is made when somebody has many.
-            if requests.len() > limits::H3_STREAMS_FIRST as usize / 2 {
+            if requests.len() > PUBLIC_STREAMS_FIRST as usize / 2 {
                 quic.set_max_concurrent_bi_streams(limits::H3_STREAMS_MAX.into());
             }
             if leaving && requests.is_empty() {

@@ -1,6 +1,8 @@
 //! Pages of our own: small, readable on a phone, light and dark, without anything from elsewhere. They say honestly which
 //! part of the way is broken.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use http::header::HeaderValue;
 use serde_json::json;
@@ -56,7 +58,7 @@ impl Page<'_> {
     pub fn html(&self) -> String {
         let [status, title, text, id, host] = self.words();
         let way = self.broken.map(way).unwrap_or_default();
-        let host = if host.is_empty() { host } else { format!("<span>{host}</span>") };
+        let host = if host.is_empty() { String::new() } else { format!("<span>{host}</span>") };
         format!(
             "{HEAD}<title>{title}</title>{STYLE}<main>{way}<p class=s>{status}</p><h1>{title}</h1><p>{text}</p>\
              <footer>{host}<span>Request {id}</span></footer></main>\n"
@@ -98,14 +100,18 @@ impl Page<'_> {
         page + rest
     }
 
-    fn words(&self) -> [String; 5] {
-        let status = self.status.as_u16().to_string();
+    fn words(&self) -> [Cow<'_, str>; 5] {
+        let status = Cow::Borrowed(self.status.as_str());
         [status, escape(self.title), escape(self.text), escape(self.request_id), escape(self.host)]
     }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// Most texts have nothing to escape.
+fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(['&', '<', '>', '"']) {
+        return Cow::Borrowed(text);
+    }
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").into()
 }
 
 /// The way as a picture: what is green is known to work.

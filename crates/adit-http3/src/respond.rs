@@ -57,10 +57,7 @@ impl Responder {
         let mut pending = framed(HEADERS, section.freeze()).to_vec();
         let mut body = pin!(body);
         let mut gone = pin!(self.gone());
-        loop {
-            if body.is_end_stream() {
-                break;
-            }
+        while !body.is_end_stream() {
             // The head waits for a first piece of the body, if there is one at once: one packet for both.
             let next = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx));
             let frame = tokio::select! {

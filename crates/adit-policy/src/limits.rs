@@ -83,11 +83,8 @@ pub const UDP_VISITOR_QUEUE: usize = 8;
 /// Bytes of one read of an HTTP/3 body.
 pub const H3_READ: usize = 64 * 1024;
 
-/// Requests that a visitor may have open on one HTTP/3 connection, to begin with, and once he has made use of half of them
-/// (RFC 9114, section 6.1 asks for 100). Room for each costs up to 1 KB.
-pub const H3_STREAMS_FIRST: u32 = 32;
-
-/// See [`H3_STREAMS_FIRST`].
+/// Requests that a visitor may have open on one HTTP/3 connection once he has made use of half of those that he begins with
+/// (RFC 9114, section 6.1 asks for 100).
 pub const H3_STREAMS_MAX: u32 = 128;
 
 /// QUIC handshakes under way before strangers have to prove their address first. A handshake takes 2 ms of a core.

@@ -26,3 +26,9 @@ mod local;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Seconds since 1970.
+fn unix_now() -> i64 {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    now.as_secs().cast_signed()
+}

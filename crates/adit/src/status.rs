@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use adit_config::edge::EdgeFile;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::local;
+use crate::{local, unix_now};
 
 const DAY: i64 = 24 * 3600;
 
@@ -33,13 +33,8 @@ pub fn status(config: &Path, as_json: bool) -> Result<String, Failure> {
     }
     let mut text = String::new();
     write_tunnels(&mut text, &tunnels);
-    write_certificates(&mut text, &certificates, now());
+    write_certificates(&mut text, &certificates, unix_now());
     Ok(text)
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_secs().cast_signed()
 }
 
 /// Writing to a string does not fail.

@@ -457,3 +457,44 @@ async fn a_connector_s_own_errors_have_pages_too() {
         );
     }
 }
+
+/// A ClientHello with a server name of this many bytes.
+fn hello_for(name: usize) -> Vec<u8> {
+    let with_length = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let entry = [&[0][..], &with_length(&vec![b'a'; name])].concat();
+    let extension = [&[0, 0][..], &with_length(&with_length(&entry))].concat();
+    let body = [&[3, 3][..], &[7; 32], &[0], &with_length(&[0x13, 0x01]), &[1, 0], &with_length(&extension)]
+        .concat();
+    let length = (body.len() as u32).to_be_bytes();
+    let message = [&[1][..], &length[1..], &body].concat();
+    message.chunks(16_000).flat_map(|part| [&[22, 3, 1][..], &with_length(part)].concat()).collect()
+}
+
+#[tokio::test]
+async fn malformed_handshakes_cost_nothing_but_themselves() {
+    let home = Home::published(Way::Http2).await;
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("garbage", vec![b'?'; 5000]),
+        ("a record of 64 KiB", [&[22, 3, 1, 0xff, 0xff][..], &[1; 70_000]].concat()),
+        ("an empty record", [22, 3, 1, 0, 0].repeat(1000)),
+        ("a name that is no name", hello_for(300)),
+        ("a name of 64 KB", hello_for(65_000)),
+        ("plain HTTP", b"GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n".to_vec()),
+    ];
+    for (what, bytes) in cases {
+        let mut stream = TcpStream::connect(home.edge.https).await.unwrap();
+        // It may be closed before all of it is written.
+        drop(stream.write_all(&bytes).await);
+        let mut answer = Vec::new();
+        let closing =
+            tokio::time::timeout(std::time::Duration::from_secs(12), stream.read_to_end(&mut answer));
+        assert!(closing.await.is_ok(), "{what}: nobody closes");
+        assert!(answer.len() < 100, "{what}: an alert at most, not {} bytes", answer.len());
+    }
+    assert_eq!(home.visitor().get(APP, "/").await.status, StatusCode::OK);
+    assert!(
+        home.edge.metrics().await.contains("tls_handshake_failures_total 6"),
+        "{}",
+        home.edge.metrics().await
+    );
+}

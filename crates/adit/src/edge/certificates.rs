@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::SystemTime;
 
 use adit_certs::{Loaded, file};
 use adit_config::edge::{CertificateFiles, EdgeFile};
@@ -17,6 +16,7 @@ use adit_policy::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::unix_now;
 
 /// All of them.
 pub(super) struct Certificates {
@@ -60,7 +60,7 @@ impl Certificates {
         let mut files = self.files();
         files.pairs.clone_from(&file.certificates);
         files.acme = file.acme.is_some();
-        let now = now();
+        let now = unix_now();
         for pair in &file.certificates {
             match file::load(&pair.cert, &pair.key, now) {
                 Ok(loaded) => {
@@ -162,7 +162,7 @@ impl Certificates {
         let status = self.status();
         let ends =
             status.as_array().into_iter().flatten().map(|certificate| certificate["not_after"].as_i64());
-        let (now, mut counted) = (now(), (0, 0, 0));
+        let (now, mut counted) = (unix_now(), (0, 0, 0));
         for end in ends {
             match end.filter(|end| *end > now) {
                 Some(end) => {
@@ -182,11 +182,6 @@ fn of_authority(status: &Status) -> Value {
         "not_after": status.not_after, "renew_at": status.renew_at, "failures": status.failures,
         "last_error": status.last_error, "next_try": status.next_try,
     })
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.as_secs().cast_signed()
 }
 
 /// Certificates of the edge's own authority for every granted name.
