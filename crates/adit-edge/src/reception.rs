@@ -119,8 +119,9 @@ impl Reception {
         }
     }
 
+    /// Nobody waits here for a PROXY header: in mail and SSH it is the service that speaks first.
     async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Port) {
-        let Some((stream, remote)) = self.whose(stream, remote).await else { return };
+        let Ok(stream) = nodelay(stream) else { return };
         let _blocker = self.drain.block();
         ports::serve_tcp(&self.edge, &self.worker, stream, remote, port).await;
     }

@@ -20,11 +20,6 @@ impl<IO> Rewind<IO> {
         Self { io, before: Bytes::new(), kept: None }
     }
 
-    /// The stream below.
-    pub(crate) fn get_ref(&self) -> &IO {
-        &self.io
-    }
-
     /// Begins to keep what is read.
     pub(crate) fn keep(&mut self) {
         self.kept = Some(BytesMut::new());

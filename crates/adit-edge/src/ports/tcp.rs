@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 
 use super::{failed, pick};
 use crate::Edge;
-use crate::rewind::Rewind;
 use crate::worker::Worker;
 
 /// A visitor who is gone without a word is found out by probes after this silence.
@@ -40,13 +39,7 @@ enum Failed {
 }
 
 /// Carries one stream to its end.
-pub(crate) async fn serve(
-    edge: &Edge,
-    worker: &Worker,
-    stream: Rewind<TcpStream>,
-    remote: SocketAddr,
-    port: &Port,
-) {
+pub(crate) async fn serve(edge: &Edge, worker: &Worker, stream: TcpStream, remote: SocketAddr, port: &Port) {
     let _counted = GaugeGuard::new(edge.metrics.port_sessions.clone());
     match carry(edge, worker, stream, remote, port).await {
         Ok((up, down)) => {
@@ -61,13 +54,13 @@ pub(crate) async fn serve(
 async fn carry(
     edge: &Edge,
     worker: &Worker,
-    stream: Rewind<TcpStream>,
+    stream: TcpStream,
     remote: SocketAddr,
     port: &Port,
 ) -> Result<(u64, u64), Failed> {
     let mut tunnel = open(edge, worker, port).await?;
     // Not every system takes it, and the stream is good without.
-    drop(SockRef::from(stream.get_ref()).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE)));
+    drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE)));
     let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
     tunnel.write_all(&header).await?;
     Ok(both(stream, tunnel).await?)

@@ -256,3 +256,21 @@ async fn assert_echoes(stream: &mut TcpStream) {
     timeout(PATIENCE, stream.read_exact(&mut heard)).await.unwrap().unwrap();
     assert_eq!(&heard, b"hello");
 }
+
+/// In mail and SSH the service speaks first. Nobody waits for a word of the visitor, trusted or not.
+#[tokio::test]
+async fn a_service_may_speak_first_to_a_trusted_proxy_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            drop(stream.write_all(b"220 mail\r\n").await);
+        }
+    });
+    let edge = plan(&port("tcp", service, "")).with("trusted: [127.0.0.1]").start();
+    let _connector = connected(Way::Quic, &edge, &allowing(service)).await;
+    let mut visitor = TcpStream::connect(opened(&edge, 1)).await.unwrap();
+    let mut greeting = [0; 10];
+    timeout(PATIENCE, visitor.read_exact(&mut greeting)).await.unwrap().unwrap();
+    assert_eq!(&greeting, b"220 mail\r\n");
+}
