@@ -24,3 +24,5 @@ pub mod quick;
 pub mod route;
 
 pub mod ingress;
+
+pub mod cache;
