@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use adit_policy::host::Hostname;
 use adit_policy::host_policy::HostPolicies;
+use adit_policy::policy::{Layer, Layers};
 use adit_policy::quick::QuickTunnels;
 use adit_policy::snapshot::{HttpMode, Snapshot, Tunnel};
 use adit_policy::trust::Trust;
 
 use crate::diagnostic::{Diagnostic, Findings, Report};
+use crate::policy::Files;
 use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
@@ -51,8 +53,12 @@ pub struct EdgeFile {
     pub acme: Option<Acme>,
     /// Whether visitors may come by HTTP/3.
     pub http3: bool,
-    /// How names are served.
+    /// How TLS is done for names.
     pub hosts: HostPolicies,
+    /// How requests for all names are treated.
+    pub defaults: Layer,
+    /// How those for some names are.
+    pub hostnames: Layers,
     /// Proxies whose word about visitors counts.
     pub trusted: Option<Trust>,
     /// Where the access log goes.
@@ -81,13 +87,6 @@ pub enum AccessLog {
     File(PathBuf),
     /// Nowhere.
     Off,
-}
-
-/// Whether decoding also reads the files that the file names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Files {
-    Read,
-    Leave,
 }
 
 impl EdgeFile {
@@ -126,6 +125,7 @@ impl EdgeFile {
             .with_ports(ports)
             .with_quick(self.quick_tunnels.clone())
             .with_hosts(self.hosts.clone())
+            .with_layers(self.defaults.clone(), self.hostnames.clone())
             .with_trust(self.trusted.clone())
     }
 
@@ -156,7 +156,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let acme = table.take("acme").and_then(|node| acme::decode(node, findings));
     let http3 = table.take("http3").and_then(|node| yaml::boolean(node, findings));
     let (defaults, hostnames) = (table.take("defaults"), table.take("hostnames"));
-    let hosts = hostnames::decode(defaults, hostnames, files, findings);
+    let names = hostnames::decode(defaults, hostnames, files, findings);
     let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
     table.finish(findings);
@@ -173,7 +173,9 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         data_dir: source.resolve(data_dir.unwrap_or("data")),
         acme,
         http3: http3.unwrap_or(true),
-        hosts,
+        hosts: names.hosts,
+        defaults: names.defaults,
+        hostnames: names.layers,
         trusted,
         access_log: access_log.unwrap_or_default(),
         source,

@@ -12,6 +12,8 @@ mod source;
 
 pub mod tunnel_name;
 
+pub mod policy;
+
 pub mod edge;
 pub mod stored;
 

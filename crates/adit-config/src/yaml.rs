@@ -4,6 +4,7 @@
 //! 1.10` keeps its zero. Aliases and merge keys work, within a budget.
 
 mod decode;
+mod json;
 mod parse;
 mod suggest;
 
@@ -13,6 +14,7 @@ pub use decode::{
     Table, boolean, duration, integer, list, one_or_many, one_word, optional_text, path_text, period, text,
     truth_of, word,
 };
+pub(crate) use json::{json_node, json_table};
 pub use parse::parse;
 pub use suggest::did_you_mean;
 

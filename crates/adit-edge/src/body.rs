@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use adit_http::relay;
 use adit_http3::RecvBody;
@@ -16,7 +17,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, Sleep, sleep};
 
+use crate::compress::Encoder;
 use crate::record::Record;
 
 /// The body of a visitor's request, on whatever protocol it comes.
@@ -33,6 +36,8 @@ pub(crate) enum RequestBodyError {
     Http(#[from] hyper::Error),
     #[error(transparent)]
     Http3(#[from] adit_http3::BodyError),
+    #[error("it is larger than is let through")]
+    TooLarge,
 }
 
 impl Body for RequestBody {
@@ -71,6 +76,7 @@ impl Body for RequestBody {
 pub(crate) struct AnswerBody {
     source: Source,
     record: Option<Record>,
+    idle: Option<Idle>,
 }
 
 enum Source {
@@ -78,6 +84,64 @@ enum Source {
     Page(Bytes),
     Tunnel(ResponseBody),
     Stream(Downstream),
+    Encoded(Box<Encoded>),
+}
+
+/// A body that is compressed on its way.
+struct Encoded {
+    source: Source,
+    /// `None` once the end is out.
+    encoder: Option<Encoder>,
+    /// Whether the encoder has something that nobody has seen.
+    holds: bool,
+}
+
+impl Encoded {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        loop {
+            let Some(encoder) = &mut self.encoder else { return Poll::Ready(None) };
+            let packed = match self.source.poll(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // Trailers are about the bytes before compression.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.holds = true;
+                    encoder.write(&data)
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => self.encoder.take().map_or(Ok(Bytes::new()), Encoder::finish),
+                Poll::Pending if self.holds => {
+                    self.holds = false;
+                    encoder.flush()
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            match packed {
+                Ok(packed) if packed.is_empty() => {}
+                Ok(packed) => return Poll::Ready(Some(Ok(Frame::data(packed)))),
+                Err(error) => return Poll::Ready(Some(Err(StreamError::Malformed(error.to_string())))),
+            }
+        }
+    }
+}
+
+/// Ends a body that is silent for too long.
+struct Idle {
+    limit: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: Box::pin(sleep(limit)) }
+    }
+
+    /// Whether it is over, after what was just seen.
+    fn is_over(&mut self, silent: bool, cx: &mut Context<'_>) -> bool {
+        if !silent {
+            self.timer.as_mut().reset(Instant::now() + self.limit);
+        }
+        silent && self.timer.as_mut().poll(cx).is_ready()
+    }
 }
 
 /// The way down of a stream whose way up is a request's body: a WebSocket over HTTP/3.
@@ -108,16 +172,33 @@ async fn upload(
 }
 
 impl AnswerBody {
+    fn of(source: Source, record: Option<Record>) -> Self {
+        Self { source, record, idle: None }
+    }
+
+    /// The same, which breaks off after so much silence.
+    pub(crate) fn with_idle(mut self, limit: Option<Duration>) -> Self {
+        self.idle = limit.map(Idle::new);
+        self
+    }
+
+    /// The same, compressed on its way.
+    pub(crate) fn encoded(mut self, encoder: Encoder) -> Self {
+        let source = std::mem::replace(&mut self.source, Source::Empty);
+        self.source = Source::Encoded(Box::new(Encoded { source, encoder: Some(encoder), holds: false }));
+        self
+    }
+
     pub(crate) fn empty(record: Option<Record>) -> Self {
-        Self { source: Source::Empty, record }
+        Self::of(Source::Empty, record)
     }
 
     pub(crate) fn page(page: Bytes, record: Option<Record>) -> Self {
-        Self { source: Source::Page(page), record }
+        Self::of(Source::Page(page), record)
     }
 
     pub(crate) fn tunnel(body: ResponseBody, record: Record) -> Self {
-        Self { source: Source::Tunnel(body), record: Some(record) }
+        Self::of(Source::Tunnel(body), Some(record))
     }
 
     /// Both ways of an upgraded stream: `body` goes up, what is returned comes down.
@@ -131,24 +212,17 @@ impl AnswerBody {
             }
         });
         let stream = Downstream { read, upload: task.abort_handle() };
-        Self { source: Source::Stream(stream), record: Some(record) }
+        Self::of(Source::Stream(stream), Some(record))
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        match &mut self.source {
-            Source::Empty => Poll::Ready(None),
-            Source::Page(page) => {
-                let page = std::mem::take(page);
-                self.source = Source::Empty;
-                Poll::Ready(Some(Ok(Frame::data(page))))
-            }
-            Source::Tunnel(body) => Pin::new(body).poll_frame(cx),
-            Source::Stream(stream) => match ready!(relay::poll_read_some(&mut stream.read, cx)) {
-                Ok(data) if data.is_empty() => Poll::Ready(None),
-                Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Err(_) => Poll::Ready(Some(Err(StreamError::ConnectionLost))),
-            },
+        let polled = self.source.poll(cx);
+        if let Some(idle) = &mut self.idle
+            && idle.is_over(polled.is_pending(), cx)
+        {
+            return Poll::Ready(Some(Err(StreamError::Truncated)));
         }
+        polled
     }
 
     fn note(&mut self, frame: Option<&Result<Frame<Bytes>, StreamError>>) {
@@ -157,6 +231,45 @@ impl AnswerBody {
             Some(Ok(frame)) => record.sent(frame.data_ref().map_or(0, |data| data.len() as u64)),
             Some(Err(error)) => record.broke(error.to_string()),
             None => {}
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Page(page) => {
+                let page = std::mem::take(page);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(page))))
+            }
+            Self::Tunnel(body) => Pin::new(body).poll_frame(cx),
+            Self::Stream(stream) => match ready!(relay::poll_read_some(&mut stream.read, cx)) {
+                Ok(data) if data.is_empty() => Poll::Ready(None),
+                Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(_) => Poll::Ready(Some(Err(StreamError::ConnectionLost))),
+            },
+            Self::Encoded(encoded) => encoded.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Page(page) => page.is_empty(),
+            Self::Tunnel(body) => body.is_end_stream(),
+            Self::Stream(_) => false,
+            Self::Encoded(encoded) => encoded.encoder.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Page(page) => SizeHint::with_exact(page.len() as u64),
+            Self::Tunnel(body) => body.size_hint(),
+            Self::Stream(_) | Self::Encoded(_) => SizeHint::default(),
         }
     }
 }
@@ -175,21 +288,11 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty => true,
-            Source::Page(page) => page.is_empty(),
-            Source::Tunnel(body) => body.is_end_stream(),
-            Source::Stream(_) => false,
-        }
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Page(page) => SizeHint::with_exact(page.len() as u64),
-            Source::Tunnel(body) => body.size_hint(),
-            Source::Stream(_) => SizeHint::default(),
-        }
+        self.source.size_hint()
     }
 }
 
@@ -197,11 +300,12 @@ impl Body for AnswerBody {
 pub(crate) struct Upload {
     body: RequestBody,
     count: Rc<Cell<u64>>,
+    limit: Option<u64>,
 }
 
 impl Upload {
-    pub(crate) fn new(body: RequestBody, count: Rc<Cell<u64>>) -> Self {
-        Self { body, count }
+    pub(crate) fn new(body: RequestBody, count: Rc<Cell<u64>>, limit: Option<u64>) -> Self {
+        Self { body, count, limit }
     }
 }
 
@@ -216,6 +320,9 @@ impl Body for Upload {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             self.count.set(self.count.get() + data.len() as u64);
+        }
+        if self.limit.is_some_and(|most| self.count.get() > most) {
+            return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
         }
         Poll::Ready(frame)
     }

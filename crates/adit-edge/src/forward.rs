@@ -1,6 +1,9 @@
 //! What passes between visitor and tunnel: heads without hop-by-hop fields, bodies as they come, upgrades both ways.
 
+use std::sync::Arc;
+
 use adit_http::{forwarded, hop, relay};
+use adit_policy::policy::Settings;
 use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
 use adit_wire::connect::StreamKind;
 use adit_wire::names;
@@ -86,12 +89,14 @@ pub(crate) fn request(asking: &Asking<'_>, head: Parts, body: RequestBody, recor
     if let Some(identity) = asking.tls.and_then(|tls| tls.identity.as_ref()) {
         identity.set(&mut headers);
     }
+    routed.settings.headers.request.apply(&mut headers);
     let mut method = head.method;
     if websocket && head.version >= Version::HTTP_2 {
         complete_handshake(&mut headers);
         method = Method::GET;
     }
-    let body = (!body.is_end_stream() && !websocket).then(|| Upload::new(body, record.uploaded()));
+    let body = (!body.is_end_stream() && !websocket)
+        .then(|| Upload::new(body, record.uploaded(), routed.settings.body_limit));
     let head = Head {
         method,
         kind: if websocket { StreamKind::WebSocket } else { StreamKind::Http },
@@ -156,17 +161,37 @@ pub(crate) fn response(
     Response::from_parts(head, body)
 }
 
-/// Tells the browser how to come the next time: by HTTPS only, and by HTTP/3.
-pub(crate) fn announce(visitor: &Visitor, client: Client, routed: &Routed, headers: &mut HeaderMap) {
-    if let Some(hsts) = routed.policy.hsts.filter(|_| client.scheme == "https")
-        && let Ok(value) = HeaderValue::try_from(hsts.to_string())
-    {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+/// How a name is reached the next time.
+pub(crate) struct Announcing {
+    alt_svc: Option<HeaderValue>,
+    settings: Arc<Settings>,
+    is_https: bool,
+}
+
+impl Announcing {
+    pub(crate) fn of(visitor: &Visitor, client: Client, routed: &Routed) -> Self {
+        // Behind a proxy it is the proxy who is reached; and a certificate cannot be asked for on QUIC.
+        let direct = visitor.tls.is_some() && !client.proxied && routed.policy.client_certificates.is_none();
+        let alt_svc = visitor.edge.alt_svc.clone().filter(|_| direct);
+        Self { alt_svc, settings: routed.settings.clone(), is_https: client.scheme == "https" }
     }
-    // Behind a proxy it is the proxy who is reached; and a certificate cannot be asked for on QUIC.
-    let direct = visitor.tls.is_some() && !client.proxied && routed.policy.client_certificates.is_none();
-    if let Some(value) = visitor.edge.alt_svc.as_ref().filter(|_| direct) {
-        headers.insert(header::ALT_SVC, value.clone());
+
+    /// Sets the fields that the operator wants, and tells the browser how to come the next time: by HTTPS only, and by
+    /// HTTP/3.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        let fixed = self.settings.security_headers.iter().flat_map(|fixed| fixed.0.iter());
+        for (name, value) in fixed {
+            headers.insert(name, value.clone());
+        }
+        if let Some(hsts) = self.settings.hsts.filter(|_| self.is_https)
+            && let Ok(value) = HeaderValue::try_from(hsts.to_string())
+        {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+        }
+        self.settings.headers.response.apply(headers);
+        if let Some(value) = &self.alt_svc {
+            headers.insert(header::ALT_SVC, value.clone());
+        }
     }
 }
 

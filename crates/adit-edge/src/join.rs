@@ -21,6 +21,8 @@ use uuid::Uuid;
 use crate::Edge;
 use crate::registry::{Session, Versioned};
 
+mod words;
+
 /// Time to register after the handshake.
 const REGISTER_TIMEOUT: Duration = adit_tunnel::limits::REGISTER_TIMEOUT;
 
@@ -262,11 +264,13 @@ impl Registrar for Join {
     fn local_configuration(&self, json: &[u8]) -> Result<(), String> {
         let session = self.state.borrow().session.clone().ok_or("register first")?;
         let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
-        let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims(&configuration));
-        if refusals.is_empty() {
+        let (layers, unread) = words::read(&configuration, self.edge.read_policy);
+        let claims = claims(&configuration);
+        let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims, layers);
+        if refusals.is_empty() && unread.is_empty() {
             return Ok(());
         }
-        let texts: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = refusals.iter().map(ToString::to_string).chain(unread).collect();
         for text in &texts {
             tracing::warn!(tunnel = &*session.tunnel_name, connector = %session.connector, "{text}");
         }

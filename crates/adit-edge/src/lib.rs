@@ -28,9 +28,17 @@ mod route;
 
 mod upstream;
 
+pub mod guard;
+
+mod limit;
+
+mod act;
+
 mod forward;
 
 mod body;
+
+mod compress;
 
 mod rescue;
 
@@ -50,8 +58,10 @@ pub mod registry;
 
 pub mod endpoints;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use adit_policy::policy::Layer;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::AccessLog;
 use adit_telemetry::metrics::EdgeMetrics;
@@ -59,6 +69,9 @@ use http::HeaderValue;
 
 use crate::registry::Registry;
 use crate::tls::{CertTable, Tls};
+
+/// Reads what a connector says about requests for a name: `edge` beside a rule, in JSON. The error is for its author.
+pub type PolicyReader = fn(&serde_json::Value) -> Result<Layer, String>;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -77,6 +90,11 @@ pub struct Edge {
     pub https_port: Option<u16>,
     /// Where browsers find HTTP/3 (RFC 7838); `None` if it is off.
     pub alt_svc: Option<HeaderValue>,
+    /// Reads what connectors say about requests.
+    pub read_policy: PolicyReader,
+    /// Whom the edge keeps out.
+    pub doors: guard::Doors,
+    limits: limit::Limits,
     complaints: complaints::Complaints,
 }
 
@@ -99,8 +117,19 @@ impl Edge {
             location: "edge".to_owned(),
             https_port: None,
             alt_svc: None,
+            read_policy: |_| Err("this edge reads no policies of connectors".to_owned()),
+            doors: guard::Doors::default(),
+            limits: limit::Limits::default(),
             complaints: complaints::Complaints::default(),
         })
+    }
+
+    /// Whether an address may not reach a name, or with `None` anything, where no answer can say so.
+    pub(crate) fn is_closed_to(&self, address: IpAddr, host: Option<&str>) -> bool {
+        let view = self.registry.view();
+        let shutoff = view.snapshot.shutoff();
+        let is_off = host.map_or_else(|| shutoff.is_everything(), |host| shutoff.includes(host));
+        is_off || self.doors.is_blocked(address, host.unwrap_or_default())
     }
 
     /// Puts a new configuration in force: for handshakes and requests from now on.

@@ -83,6 +83,7 @@ impl Reception {
             Purpose::Proof(config) => {
                 drop(timeout(limits::TLS_HANDSHAKE_TIMEOUT, start.into_stream(config)).await);
             }
+            Purpose::Passthrough(name) if self.edge.is_closed_to(remote.ip(), Some(name.as_str())) => {}
             Purpose::Passthrough(name) => {
                 start.io.rewind();
                 let _blocker = self.drain.block();
@@ -121,7 +122,9 @@ impl Reception {
 
     /// Nobody waits here for a PROXY header: in mail and SSH it is the service that speaks first.
     async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Port) {
-        let Ok(stream) = nodelay(stream) else { return };
+        let Some(stream) = nodelay(stream).ok().filter(|_| !self.edge.is_closed_to(remote.ip(), None)) else {
+            return;
+        };
         let _blocker = self.drain.block();
         ports::serve_tcp(&self.edge, &self.worker, stream, remote, port).await;
     }

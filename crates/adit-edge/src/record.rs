@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{StatusCode, header};
 
 use crate::Edge;
+use crate::limit::Ticket;
 use crate::registry::Session;
 use crate::rescue::Problem;
 use crate::visitor::{Client, Visitor};
@@ -30,6 +31,8 @@ pub(crate) struct Record {
     fields: AccessRecord,
     /// Bytes of the request's body, counted by whoever reads it.
     uploaded: Rc<Cell<u64>>,
+    /// Counts the request as running.
+    ticket: Option<Ticket>,
     _in_flight: GaugeGuard,
 }
 
@@ -62,7 +65,7 @@ impl Record {
         };
         let in_flight = GaugeGuard::new(edge.metrics.in_flight.clone());
         let (edge, worker, start) = (edge.clone(), worker.clone(), Instant::now());
-        Self { edge, worker, start, fields, uploaded: Rc::default(), _in_flight: in_flight }
+        Self { edge, worker, start, fields, uploaded: Rc::default(), ticket: None, _in_flight: in_flight }
     }
 
     pub(crate) fn id(&self) -> [u8; 32] {
@@ -77,6 +80,10 @@ impl Record {
     /// Where the request's body is counted.
     pub(crate) fn uploaded(&self) -> Rc<Cell<u64>> {
         self.uploaded.clone()
+    }
+
+    pub(crate) fn hold(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
     }
 
     pub(crate) fn asked(&mut self, session: &Session) {

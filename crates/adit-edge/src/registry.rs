@@ -6,6 +6,7 @@
 mod guests;
 mod held;
 mod pick;
+mod words;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 
 use adit_policy::ingress::Claims;
 use adit_policy::limits::{CONNECTIONS_PER_CONNECTOR_MAX, CONNECTIONS_PER_TUNNEL_MAX};
+use adit_policy::policy::{Layers, Policies};
 use adit_policy::route::{Claimant, Refusal, Route, RouteTable};
 use adit_policy::snapshot::{Snapshot, TunnelId};
 use adit_tunnel::edge::Connection;
@@ -28,6 +30,7 @@ use held::HeldConfigurations;
 pub use held::Versioned;
 pub use pick::Asking;
 use pick::Replica;
+use words::Words;
 
 /// One live connection of a connector.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The routes.
     pub routes: RouteTable,
+    /// How requests are treated, by name.
+    pub policies: Policies,
     live: HashMap<TunnelId, Vec<Replica>>,
 }
 
@@ -108,6 +113,8 @@ struct State {
     /// What each connector said, in order of arrival; kept for the last one of a tunnel after it left.
     claims: Vec<Claimant>,
     refusals: Vec<Refusal>,
+    /// What connectors say about requests for their names.
+    words: Words,
     held: HeldConfigurations,
 }
 
@@ -122,6 +129,7 @@ impl Registry {
             sessions: Vec::new(),
             claims: Vec::new(),
             refusals: Vec::new(),
+            words: Words::default(),
             held,
         };
         let (view, _) = state.view();
@@ -194,9 +202,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Records what a connector serves; the answer lists what it does not get.
-    pub fn claim(&self, tunnel: TunnelId, connector: Uuid, claims: Claims) -> Vec<Refusal> {
+    /// Records what a connector serves, and how it wants requests to be treated; the answer lists what it does not get.
+    pub fn claim(&self, tunnel: TunnelId, connector: Uuid, claims: Claims, layers: Layers) -> Vec<Refusal> {
         let mut state = self.lock();
+        state.words.hear(connector, layers);
         let claimant = Claimant { tunnel, connector, claims: Some(claims) };
         match state.claims.iter_mut().find(|known| known.tunnel == tunnel && known.connector == connector) {
             Some(known) => *known = claimant,
@@ -256,6 +265,8 @@ impl Registry {
     }
 
     fn publish(&self, state: &mut State) {
+        let State { words, claims, .. } = &mut *state;
+        words.keep(claims);
         let (view, refusals) = state.view();
         state.refusals = refusals;
         self.view.store(Arc::new(view));
@@ -274,7 +285,8 @@ impl State {
         for session in &self.sessions {
             pick::add(live.entry(session.tunnel).or_default(), session);
         }
-        (View { snapshot: self.snapshot.clone(), routes, live }, refusals)
+        let policies = self.words.policies(&self.snapshot, &routes, &self.claims);
+        (View { snapshot: self.snapshot.clone(), routes, policies, live }, refusals)
     }
 
     fn remove_slot(&mut self, new: &Session) -> Option<Arc<Session>> {

@@ -1,15 +1,18 @@
 //! The only place where an error becomes an answer. The visitor reads a page, the operator reads the cause.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_http::page::{Hop, Page, wants_json};
-use adit_policy::host_policy::Pages;
 use adit_policy::limits::RETRY_AFTER_SECONDS;
+use adit_policy::policy::pages::Pages;
 use adit_tunnel::SendError;
 use adit_wire::names;
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+
+use crate::limit::Exceeded;
 
 /// What can go wrong with a request, whoever's fault it is.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,33 @@ pub(crate) enum Problem {
     /// The operator has taken the host out of service; holds his words.
     #[error("the host is under maintenance")]
     Maintenance(Arc<str>),
+    /// The operator has shut the host off.
+    #[error("the host is shut off")]
+    ShutOff,
+    /// The visitor is banned.
+    #[error("the address is banned")]
+    Banned,
+    /// The visitor's address may not come.
+    #[error("the address is not allowed")]
+    Denied,
+    /// The same, without an answer.
+    #[error("the address is not allowed, and gets no answer")]
+    Dropped,
+    /// The method is not let through; holds those that are.
+    #[error("the method is not let through")]
+    Method(Arc<[Method]>),
+    /// The visitor asks too often.
+    #[error("the visitor asks too often")]
+    TooOften(Exceeded),
+    /// The visitor asks too much at the same time.
+    #[error("the visitor asks too much at the same time")]
+    TooMuch,
+    /// The body is larger than is let through.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The answer did not begin in time.
+    #[error("the answer did not begin within {0:?}")]
+    Slow(Duration),
     /// The host is known and no connector is there.
     #[error("no connector is connected")]
     NoConnection,
@@ -49,6 +79,14 @@ impl Problem {
             Self::Misdirected => "misdirected",
             Self::CertificateRequired => "certificate_required",
             Self::Maintenance(_) => "maintenance",
+            Self::ShutOff => "shut_off",
+            Self::Banned => "banned",
+            Self::Denied | Self::Dropped => "denied",
+            Self::Method(_) => "method_not_allowed",
+            Self::TooOften(_) => "rate_limited",
+            Self::TooMuch => "too_many_at_once",
+            Self::TooLarge => "body_too_large",
+            Self::Slow(_) => "origin_silent",
             Self::NoConnection => "no_connection",
             Self::Home(StatusCode::NOT_FOUND) => "no_rule",
             Self::Home(StatusCode::FORBIDDEN) => "forbidden",
@@ -65,9 +103,13 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownHost | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::CertificateRequired => StatusCode::FORBIDDEN,
+            Self::CertificateRequired | Self::Banned | Self::Denied | Self::Dropped => StatusCode::FORBIDDEN,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooOften(_) | Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
-            Self::NoConnection | Self::Maintenance(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoConnection | Self::Maintenance(_) | Self::ShutOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::Home(status) => *status,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
@@ -84,7 +126,7 @@ impl Problem {
         match self {
             Self::NoConnection | Self::Upstream(SendError::NotSent | SendError::Lost) => Some(Hop::Home),
             Self::Upstream(SendError::Upload) => None,
-            Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Upstream(_) => Some(Hop::Service),
+            Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Upstream(_) | Self::Slow(_) => Some(Hop::Service),
             _ => None,
         }
     }
@@ -102,8 +144,20 @@ impl Problem {
             Self::Home(StatusCode::NOT_FOUND) => {
                 ("Nothing here", "This name is connected, but nothing is served under this address.")
             }
+            Self::ShutOff => ("Switched off", "This site is switched off by its operator."),
+            Self::Banned => (
+                "Not now",
+                "Too many requests from your network were refused, so it is kept out for a while.",
+            ),
+            Self::Denied | Self::Dropped => ("Not allowed", "This site is not open to your network."),
+            Self::Method(_) => ("Not allowed", "This site does not take requests of this kind."),
+            Self::TooOften(_) => ("Too many requests", "Please wait a moment, then try again."),
+            Self::TooMuch => {
+                ("Too many requests at once", "Please wait until your other requests are answered.")
+            }
+            Self::TooLarge => ("Too large", "This is larger than the site takes."),
             Self::Home(StatusCode::FORBIDDEN) => ("Not allowed", "You may not see this page."),
-            Self::Home(StatusCode::GATEWAY_TIMEOUT) => (
+            Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Slow(_) => (
                 "The site does not answer in time",
                 "This name is connected, but the service behind it has said nothing for too long.",
             ),
@@ -144,10 +198,30 @@ impl Problem {
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if page.status == StatusCode::SERVICE_UNAVAILABLE {
-            fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
-        }
+        self.say_more(fields);
         response
+    }
+
+    /// What a program wants to know.
+    fn say_more(&self, fields: &mut HeaderMap) {
+        match self {
+            Self::TooOften(exceeded) => {
+                fields.insert(header::RETRY_AFTER, HeaderValue::from(exceeded.wait));
+                fields.insert("ratelimit-limit", HeaderValue::from(exceeded.limit));
+                fields.insert("ratelimit-remaining", HeaderValue::from(0));
+                fields.insert("ratelimit-reset", HeaderValue::from(exceeded.wait));
+            }
+            Self::Method(methods) => {
+                let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+                    fields.insert(header::ALLOW, names);
+                }
+            }
+            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::TooMuch) => {
+                fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use adit_policy::host::Hostname;
 use adit_policy::host_policy::{HostPolicy, TlsMode};
+use adit_policy::policy::Settings;
+use adit_policy::policy::target::NormalPath;
 use adit_policy::route::Route;
 use http::{HeaderMap, Uri, header};
 
@@ -22,7 +24,13 @@ pub(crate) struct Routed {
     /// The host as asked for, lower-case, with its port.
     pub(crate) authority: String,
     pub(crate) route: Arc<Route>,
+    /// How TLS is done for the host.
     pub(crate) policy: Arc<HostPolicy>,
+    /// How the request is treated.
+    pub(crate) settings: Arc<Settings>,
+    /// Whether origins may disagree about the path.
+    #[expect(dead_code, reason = "the cache will look at it")]
+    pub(crate) is_ambiguous: bool,
 }
 
 /// Finds the route of a request.
@@ -42,7 +50,10 @@ pub(crate) fn route(
     let route = view.routes.find(host.as_str()).cloned().ok_or(Problem::UnknownHost)?;
     let policy = view.snapshot.hosts().find(host.as_str()).clone();
     check_way(visitor, client, &host, &policy)?;
-    Ok(Routed { view, host, authority, route, policy })
+    let path = NormalPath::of(uri.path());
+    let settings = view.policies.find(host.as_str()).map(|policy| policy.find(&path.text).clone());
+    let (settings, is_ambiguous) = (settings.unwrap_or_default(), path.is_ambiguous);
+    Ok(Routed { view, host, authority, route, policy, settings, is_ambiguous })
 }
 
 /// What a host asks of TLS holds on every protocol, whatever name the connection was opened for (RFC 9110, section

@@ -1,27 +1,33 @@
 //! One request from head to answer. The only file that knows the order of the stages:
 //!
-//! route → upstream → forward, with rescue and record around the whole.
+//! route → guard → limit → act → upstream → forward, with rescue and record around the whole.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_http::upgrade::is_websocket;
 use adit_http3::{Protocol, RecvBody};
+use adit_policy::host::Hostname;
+use adit_policy::policy::Settings;
+use adit_policy::policy::compress::{self, Candidate};
 use adit_policy::snapshot::HttpMode;
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
+use crate::act::{Act, Onward};
 use crate::body::{AnswerBody, RequestBody};
+use crate::compress::Encoder;
 use crate::forward::Upgrade;
 use crate::record::{CLOSED, Record};
 use crate::registry::View;
 use crate::rescue::{Problem, Reader};
 use crate::route::Routed;
 use crate::visitor::{Client, Visitor};
-use crate::{Edge, forward, quick, route, upstream};
+use crate::{Edge, act, forward, guard, limit, quick, route, upstream};
 
 /// Where files that prove ownership are asked for (RFC 8555, section 8.3).
 const PROOFS: &str = "/.well-known/acme-challenge/";
@@ -79,26 +85,76 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     }
     let (head, body) = request.into_parts();
     let mut record = Record::start(visitor, client, &head);
-    // The one field that an error page looks at: the head is given away.
-    let accept = head.headers.get(header::ACCEPT).cloned();
+    let wants = Wants::of(&head);
     let routed = match route::route(visitor, client, view.clone(), &head.uri, &head.headers) {
         Ok(routed) => routed,
         Err(problem) => {
-            let default = view.snapshot.hosts().default_policy();
-            let reader = Reader { accept: accept.as_ref(), host: "", pages: default.pages.as_deref() };
+            let settings = view.policies.find("").map(|policy| policy.base.clone()).unwrap_or_default();
+            let reader = Reader { accept: wants.accept.as_ref(), host: "", pages: settings.pages.as_deref() };
             return rescue(&visitor.edge, &problem, &reader, record);
         }
     };
-    let mut response = match proxy(visitor, client, &routed, head, body, upgrade, &mut record).await {
-        Ok(proxied) => proxied.into_response(record),
+    let way = Way { visitor, client, settings: routed.settings.clone(), host: routed.host.clone() };
+    let announcing = forward::Announcing::of(visitor, client, &routed);
+    let response = match pass(&way, routed, (head, body, upgrade), &mut record).await {
+        Ok(passed) => passed.into_response(record, way.settings.timeouts.idle),
         Err(problem) => {
-            let pages = routed.policy.pages.as_deref();
-            let reader = Reader { accept: accept.as_ref(), host: routed.host.as_str(), pages };
-            rescue(&visitor.edge, &problem, &reader, record)?
+            let pages = way.settings.pages.as_deref();
+            let reader = Reader { accept: wants.accept.as_ref(), host: way.host.as_str(), pages };
+            let unnoted = matches!(problem, Problem::Banned | Problem::Denied);
+            let response = rescue(&visitor.edge, &problem, &reader, record)?;
+            if unnoted {
+                return Ok(response);
+            }
+            response
         }
     };
-    forward::announce(visitor, client, &routed, response.headers_mut());
-    Ok(response)
+    way.note(response.status());
+    Ok(finish(&way.settings, &announcing, &wants, response))
+}
+
+/// What the last steps look at: the head is given away by then.
+struct Wants {
+    method: Method,
+    accept: Option<HeaderValue>,
+    headers: HeaderMap,
+}
+
+impl Wants {
+    fn of(head: &Parts) -> Self {
+        let mut headers = HeaderMap::new();
+        for value in head.headers.get_all(header::ACCEPT_ENCODING) {
+            headers.append(header::ACCEPT_ENCODING, value.clone());
+        }
+        Self { method: head.method.clone(), accept: head.headers.get(header::ACCEPT).cloned(), headers }
+    }
+}
+
+/// Who asks whom.
+struct Way<'v> {
+    visitor: &'v Visitor,
+    client: Client,
+    settings: Arc<Settings>,
+    host: Hostname,
+}
+
+impl Way<'_> {
+    /// Some answers count against a visitor.
+    fn note(&self, status: StatusCode) {
+        let edge = &self.visitor.edge;
+        let Some(rule) = &self.settings.ban else { return };
+        if edge.doors.note(self.client.ip, self.host.as_str(), rule, status) {
+            edge.metrics.bans.inc();
+        }
+    }
+}
+
+/// What comes of a request that nothing went wrong with.
+enum Passed {
+    /// The edge's own answer.
+    Own(Response<Bytes>),
+    /// The origin's.
+    Proxied(Box<Proxied>),
 }
 
 /// The answer of the tunnel with what its forwarding needs.
@@ -108,35 +164,75 @@ struct Proxied {
     upgrade: Option<Upgrade>,
 }
 
-impl Proxied {
-    fn into_response(self, record: Record) -> Response<AnswerBody> {
-        forward::response(self.answer, self.version, self.upgrade, record)
+impl Passed {
+    fn into_response(self, mut record: Record, idle: Option<Duration>) -> Response<AnswerBody> {
+        match self {
+            Self::Own(answer) => {
+                record.status(answer.status().as_u16());
+                answer.map(|page| AnswerBody::page(page, Some(record)))
+            }
+            Self::Proxied(proxied) => {
+                let Proxied { answer, version, upgrade } = *proxied;
+                let is_websocket = upgrade.is_some();
+                let response = forward::response(answer, version, upgrade, record);
+                response.map(|body| body.with_idle(idle.filter(|_| !is_websocket)))
+            }
+        }
     }
 }
 
-async fn proxy(
-    visitor: &Visitor,
-    client: Client,
-    routed: &Routed,
-    head: Parts,
-    body: RequestBody,
-    upgrade: Option<Upgrade>,
+/// The stages, in their order. Each takes what the one before it has left.
+async fn pass(
+    way: &Way<'_>,
+    routed: Routed,
+    (mut head, body, upgrade): (Parts, RequestBody, Option<Upgrade>),
     record: &mut Record,
-) -> Result<Proxied, Problem> {
-    if let Some(text) = &routed.policy.maintenance {
-        return Err(Problem::Maintenance(text.clone()));
-    }
+) -> Result<Passed, Problem> {
+    let Way { visitor, client, .. } = *way;
+    let permitted = guard::guard(&visitor.edge, client, routed, &head.method)?;
+    let identity = visitor.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let mut admitted = limit::admit(&visitor.edge, client, permitted, identity, &head.headers)?;
+    record.hold(admitted.ticket.take());
+    let onward = match act::act(admitted, &mut head)? {
+        Act::Answer(answer) => return Ok(Passed::Own(answer)),
+        Act::Onward(onward) => onward,
+    };
     let version = head.version;
     if head.method == Method::CONNECT && upgrade.is_none() {
         return Err(Problem::BadRequest);
     }
+    let Onward(routed) = &onward;
     let asking = forward::Asking { routed, client, tls: visitor.tls.as_ref(), websocket: upgrade.is_some() };
     let mut outbound = forward::request(&asking, head, body, record);
-    let answer = upstream::send(&visitor.edge, &visitor.worker, routed, &mut outbound, record).await?;
-    if let Some(problem) = Problem::of_home(&answer) {
-        return Err(problem);
+    let answer = upstream::send(&visitor.edge, &visitor.worker, &onward, &mut outbound, record).await?;
+    match Problem::of_home(&answer) {
+        Some(problem) => Err(problem),
+        None => Ok(Passed::Proxied(Box::new(Proxied { answer, version, upgrade }))),
     }
-    Ok(Proxied { answer, version, upgrade })
+}
+
+/// Sets what every answer of a name has, and compresses what is worth it.
+fn finish(
+    settings: &Settings,
+    announcing: &forward::Announcing,
+    wants: &Wants,
+    mut response: Response<AnswerBody>,
+) -> Response<AnswerBody> {
+    announcing.apply(response.headers_mut());
+    let Some(rule) = &settings.compress else { return response };
+    let length =
+        response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length = length.or_else(|| response.body().size_hint().exact());
+    let (method, status, headers) = (&wants.method, response.status(), response.headers());
+    let candidate = Candidate { method, status, headers, length };
+    let chosen = rule.choose(&candidate, &wants.headers);
+    if rule.is_worth_it(&candidate) {
+        compress::mark_varies(response.headers_mut());
+    }
+    let encoder = chosen.and_then(|coding| Some((coding, Encoder::new(coding).ok()?)));
+    let Some((coding, encoder)) = encoder else { return response };
+    compress::mark(response.headers_mut(), coding);
+    response.map(|body| body.encoded(encoder))
 }
 
 fn rescue(
@@ -146,9 +242,11 @@ fn rescue(
     mut record: Record,
 ) -> Result<Response<AnswerBody>, Closed> {
     record.failed(problem);
-    if matches!(problem, Problem::UnknownHost) {
+    if matches!(problem, Problem::UnknownHost | Problem::Dropped) {
         record.status(CLOSED);
-        edge.metrics.unknown_hosts.inc();
+        if matches!(problem, Problem::UnknownHost) {
+            edge.metrics.unknown_hosts.inc();
+        }
         return Err(Closed);
     }
     let id = record.id();

@@ -3,7 +3,9 @@
 //! A request goes to a second connection only while nothing was sent to the visitor, its body was not touched, and
 //! either the first connection never sent it or the method may be repeated (RFC 9110, section 9.2.2).
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_policy::host::Hostname;
 use adit_policy::limits::{RETRIES_MAX, WAIT_FOR_CONNECTION};
@@ -15,6 +17,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::Edge;
+use crate::act::Onward;
 use crate::forward::Outbound;
 use crate::record::Record;
 use crate::registry::{Asking, Session, View};
@@ -27,6 +30,38 @@ use crate::worker::Worker;
 /// # Errors
 /// [`Problem`] when no connection is there, or none answered.
 pub(crate) async fn send(
+    edge: &Edge,
+    worker: &Worker,
+    onward: &Onward,
+    outbound: &mut Outbound,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Problem> {
+    let Onward(routed) = onward;
+    let (limit, uploaded) = (routed.settings.timeouts.answer, record.uploaded());
+    let answer = within(limit, &uploaded, ask(edge, worker, routed, outbound, record)).await;
+    let is_too_large = routed.settings.body_limit.is_some_and(|most| uploaded.get() > most);
+    answer.map_err(|problem| if is_too_large { Problem::TooLarge } else { problem })
+}
+
+/// Waits for the answer's head. The time begins anew as long as the request's body flows.
+async fn within<T>(
+    limit: Option<Duration>,
+    uploaded: &Cell<u64>,
+    answer: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let Some(limit) = limit else { return answer.await };
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let before = uploaded.get();
+        match timeout(limit, answer.as_mut()).await {
+            Ok(answer) => return answer,
+            Err(_) if uploaded.get() == before => return Err(Problem::Slow(limit)),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn ask(
     edge: &Edge,
     worker: &Worker,
     routed: &Routed,

@@ -16,13 +16,14 @@ pub use regex::Regex;
 
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
+use crate::policy::Layers;
 
 pub use access::Access;
 pub use balance::{Balance, HealthCheck, order};
 pub use origin::{
     IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };
-pub use rule::{PathError, Rule, RuleHost, RuleHostError, path_regex};
+pub use rule::{EdgeWord, PathError, Rule, RuleHost, RuleHostError, path_regex};
 pub use service::{Service, ServiceError};
 pub use warp::WarpRouting;
 
@@ -88,7 +89,7 @@ impl Ingress {
     /// One service for everything.
     #[must_use]
     pub fn single(service: Service, origin: OriginRequest) -> Self {
-        let rule = Rule { hostname: None, path: None, service, more: Vec::new(), origin };
+        let rule = Rule { hostname: None, path: None, service, more: Vec::new(), origin, edge: None };
         Self { rules: vec![rule], warp: WarpRouting::default() }
     }
 
@@ -128,6 +129,15 @@ impl Ingress {
         };
         let patterns = earlier.iter().filter_map(Rule::pattern);
         Claims::new(patterns, !matches!(last.service, Service::Status(_)))
+    }
+
+    /// What the rules say to the edge.
+    #[must_use]
+    pub fn layers(&self) -> Layers {
+        Layers::of_rules(self.rules.iter().filter_map(|rule| {
+            let word = rule.edge.as_ref().map(|word| word.layer.clone());
+            Some((rule.pattern()?, rule.path.clone(), word))
+        }))
     }
 }
 

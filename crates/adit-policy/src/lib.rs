@@ -15,6 +15,8 @@ pub mod snapshot;
 
 pub mod host_policy;
 
+pub mod shutoff;
+
 pub mod trust;
 
 pub mod port;
@@ -26,3 +28,5 @@ pub mod route;
 pub mod ingress;
 
 pub mod cache;
+
+pub mod policy;

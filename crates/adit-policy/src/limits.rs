@@ -30,6 +30,21 @@ pub const LABEL_BYTES_MAX: usize = 63;
 /// Bytes of a compiled path expression. Above that, one rule could eat the memory of the connector.
 pub const PATH_REGEX_BYTES_MAX: usize = 1024 * 1024;
 
+/// Path expressions that one connector may bring to the edge: each is compiled there, and costs up to a mebibyte.
+pub const PATH_EXPRESSIONS_MAX: usize = 500;
+
+/// Visitors that are banned at a time. Each costs about 200 bytes.
+pub const BANS_MAX: usize = 65_536;
+
+/// Networks that are banned by hand: each is compared on every request. Deny lists hold any number.
+pub const BAN_NETWORKS_MAX: usize = 1_000;
+
+/// Visitors whose answers are counted before a ban. Each costs about 64 bytes.
+pub const STRIKES_MAX: usize = 65_536;
+
+/// Visitors whose requests are counted by all rate limits together. Each costs at most 40 bytes.
+pub const LIMIT_KEYS_MAX: usize = 262_144;
+
 /// Names that one connector may claim. A larger claim is cut, so that a connector cannot grow the table of the edge.
 pub const CLAIMED_HOSTS_MAX: usize = 10_000;
 

@@ -12,8 +12,10 @@ use crate::grant::Grant;
 use crate::host::Hostname;
 use crate::host_policy::HostPolicies;
 use crate::ingress::Claims;
+use crate::policy::{Layer, Layers};
 use crate::port::Port;
 use crate::quick::QuickTunnels;
+use crate::shutoff::Shutoff;
 use crate::trust::Trust;
 
 pub use secret::{AcceptedSecret, TunnelSecret};
@@ -56,12 +58,21 @@ pub struct Tunnel {
 }
 
 /// A configuration that the edge holds and pushes (cloudflared: "remotely managed").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Held {
     /// As it travels.
     pub json: Arc<[u8]>,
     /// What its rules claim.
     pub claims: Claims,
+    /// What its rules say about requests.
+    pub layers: Layers,
+}
+
+/// Claims and layers follow from what travels.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
 }
 
 /// The validated whole.
@@ -75,7 +86,9 @@ pub struct Snapshot {
     ports: Vec<Port>,
     quick: Option<QuickTunnels>,
     hosts: Arc<HostPolicies>,
+    layers: Arc<(Layer, Layers)>,
     trust: Option<Arc<Trust>>,
+    shutoff: Arc<Shutoff>,
     by_id: HashMap<TunnelId, usize>,
     by_name: HashMap<String, usize>,
 }
@@ -90,8 +103,9 @@ impl Snapshot {
             by_id.entry(tunnel.id).or_insert(index);
             by_name.entry(tunnel.name.clone()).or_insert(index);
         }
-        let (ports, quick, hosts, trust) = (Vec::new(), None, Arc::default(), None);
-        Self { domain, http_mode, tunnels, ports, quick, hosts, trust, by_id, by_name }
+        let (ports, quick, trust) = (Vec::new(), None, None);
+        let (hosts, layers, shutoff) = (Arc::default(), Arc::default(), Arc::default());
+        Self { domain, http_mode, tunnels, ports, quick, hosts, layers, trust, shutoff, by_id, by_name }
     }
 
     /// The same with ports that lead into tunnels without HTTP.
@@ -114,6 +128,25 @@ impl Snapshot {
         self.quick.as_ref()
     }
 
+    /// The same with policies for requests: of all names, and of some.
+    #[must_use]
+    pub fn with_layers(mut self, defaults: Layer, hostnames: Layers) -> Self {
+        self.layers = Arc::new((defaults, hostnames));
+        self
+    }
+
+    /// What the operator says about requests for all names.
+    #[must_use]
+    pub fn defaults(&self) -> &Layer {
+        &self.layers.0
+    }
+
+    /// What the operator says about requests for some names.
+    #[must_use]
+    pub fn layers(&self) -> &Layers {
+        &self.layers.1
+    }
+
     /// The same with policies for names.
     #[must_use]
     pub fn with_hosts(mut self, hosts: HostPolicies) -> Self {
@@ -132,11 +165,32 @@ impl Snapshot {
     #[must_use]
     pub fn with_more(&self, tunnels: impl IntoIterator<Item = Tunnel>) -> Self {
         let all = self.tunnels.iter().cloned().chain(tunnels).collect();
-        let Self { ports, quick, hosts, trust, .. } = self.clone();
-        Self { ports, quick, hosts, trust, ..Self::new(self.domain.clone(), self.http_mode, all) }
+        let Self { ports, quick, hosts, layers, trust, shutoff, .. } = self.clone();
+        Self {
+            ports,
+            quick,
+            hosts,
+            layers,
+            trust,
+            shutoff,
+            ..Self::new(self.domain.clone(), self.http_mode, all)
+        }
     }
 
-    /// How names are served.
+    /// The same with names that are shut off.
+    #[must_use]
+    pub fn with_shutoff(mut self, shutoff: Shutoff) -> Self {
+        self.shutoff = Arc::new(shutoff);
+        self
+    }
+
+    /// Names that are shut off.
+    #[must_use]
+    pub fn shutoff(&self) -> &Shutoff {
+        &self.shutoff
+    }
+
+    /// How TLS is done for names.
     #[must_use]
     pub fn hosts(&self) -> &HostPolicies {
         &self.hosts

@@ -94,6 +94,9 @@ pub struct EdgeMetrics {
     certificate_end: Gauge,
     certificate_orders: Family<OrderLabels, Counter>,
     refusals: Family<Word, Counter>,
+    denied: Family<Word, Counter>,
+    /// Bans that answers of visitors have made.
+    pub bans: Counter,
     errors: Family<Word, Counter>,
 }
 
@@ -125,6 +128,8 @@ impl EdgeMetrics {
             certificate_end: Gauge::default(),
             certificate_orders: Family::default(),
             refusals: Family::default(),
+            denied: Family::default(),
+            bans: Counter::default(),
             errors: Family::default(),
         };
         metrics.register(&mut registry, version);
@@ -178,8 +183,15 @@ impl EdgeMetrics {
         let orders = "Orders of certificates";
         registry.register("certificate_orders", orders, self.certificate_orders.clone());
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
+        registry.register("requests_denied", "Requests that were not let through", self.denied.clone());
+        registry.register("bans", "Bans that answers have made", self.bans.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
+    }
+
+    /// Counts a request that was not let through.
+    pub fn denied(&self, reason: &str) {
+        self.denied.get_or_create(&Word { reason: reason.to_owned() }).inc();
     }
 
     /// Counts one request that is done.

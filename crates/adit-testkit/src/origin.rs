@@ -1,10 +1,13 @@
 //! An origin that does what a test asks of it, by path.
 
+mod say;
+
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -44,6 +47,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/held` | nothing until [`Origin::release`] |
 /// | `/broken` | half of its body |
 /// | `/websocket` | echoes messages |
+/// | `/say?…` | what the query says: `status`, `body`, `size`, and any field; the body has the number of the request |
 /// | `/grpc` | echoes the body with `grpc-status` in trailers |
 /// | `/grpc/refused` | `grpc-status` in the head, and no body |
 #[derive(Debug)]
@@ -62,6 +66,8 @@ struct Shared {
     uploads_broken: AtomicUsize,
     answers_dropped: AtomicUsize,
     held: AtomicUsize,
+    /// Requests by path and query.
+    asked: Mutex<HashMap<String, usize>>,
     changed: Notify,
 }
 
@@ -102,6 +108,7 @@ impl Origin {
             uploads_broken: AtomicUsize::new(0),
             answers_dropped: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            asked: Mutex::default(),
             changed: Notify::new(),
         });
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -117,6 +124,15 @@ impl Origin {
             });
         });
         Self { address, shared, _stop: stop }
+    }
+
+    /// How many requests have come for a path, with its query.
+    ///
+    /// # Panics
+    /// When a request broke it.
+    #[must_use]
+    pub fn asked(&self, target: &str) -> usize {
+        self.shared.asked.lock().unwrap().get(target).copied().unwrap_or_default()
     }
 
     /// Lets `/events` send one more event.
@@ -184,6 +200,13 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sha
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let count = {
+        let mut asked = shared.asked.lock().unwrap();
+        let count = asked.entry(target).or_insert(0);
+        *count += 1;
+        *count
+    };
     let number =
         || path.rsplit('/').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
     Ok(match path.as_str() {
@@ -197,6 +220,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/held" => held(shared).await,
         "/broken" => broken(),
         "/websocket" => websocket(request),
+        path if path.starts_with("/say") => say::answer(&request, count),
         path if path.starts_with("/events/") => beats(number() as u64, shared),
         path if path.starts_with("/bytes/") => Response::new(full(vec![b'x'; number()])),
         path if path.starts_with("/status/") => {

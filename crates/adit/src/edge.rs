@@ -199,6 +199,7 @@ fn build(
     let certs = certificates.table(&snapshot)?;
     let edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
     let mut edge = edge.map_err(Failure::broke)?;
+    edge.read_policy = adit_config::policy::decode_wire;
     edge.location = file.domain.to_string();
     edge.alt_svc = alt_svc(file.http3, bound);
     edge.https_port = bound.addresses().https.first().map(SocketAddr::port).filter(|port| *port != 443);

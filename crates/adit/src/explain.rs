@@ -41,12 +41,6 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
         };
         line("clients", asked.to_owned());
     }
-    if let Some(hsts) = policy.hsts {
-        line("HSTS", hsts.to_string());
-    }
-    if let Some(words) = &policy.maintenance {
-        line("maintenance", format!("503: {words}"));
-    }
     if let Some(trust) = snapshot.trust() {
         line("visitor", format!("named by {} of {} trusted networks", trust.field.name(), trust.from.len()));
     }

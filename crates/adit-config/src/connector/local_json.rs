@@ -43,7 +43,7 @@ fn rule(rule: &Rule) -> IngressRule {
             rule.services().map(ToString::to_string).collect()
         },
         origin_request: origin(&rule.origin),
-        edge: None,
+        edge: rule.edge.as_ref().and_then(|word| serde_json::from_str(&word.json).ok()),
     }
 }
 

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use adit_policy::ingress::{Ingress, OriginRequest};
 use adit_wire::configuration::Configuration;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{Form, origin_request, rules, settings};
 use crate::diagnostic::{Findings, Report};
 use crate::source::Source;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node, json_node, json_table};
 
 /// Checks a configuration from the wire. Without rules, everything gets a 503.
 ///
@@ -19,9 +19,11 @@ use crate::yaml::{Kind, Node};
 pub fn ingress(configuration: &Configuration) -> Result<Ingress, String> {
     let source = Source::new(Path::new("remote configuration"), "").map_err(|report| one_line(&report))?;
     let mut findings = Findings::new(&source);
-    let defaults = origin_request::decode(&object(&configuration.origin_request), Form::Wire, &mut findings);
+    let defaults =
+        origin_request::decode(&json_table(&configuration.origin_request), Form::Wire, &mut findings);
     let defaults = defaults.unwrap_or_default().apply(&OriginRequest::default());
-    let warp_routing = settings::decode_warp(&object(&configuration.warp_routing), Form::Wire, &mut findings);
+    let warp_routing =
+        settings::decode_warp(&json_table(&configuration.warp_routing), Form::Wire, &mut findings);
     let ingress = match configuration.ingress.is_empty() {
         true => Some(Ingress::default_503()),
         false => rules::decode(&rules_node(configuration), &defaults, Form::Wire, &mut findings),
@@ -46,26 +48,7 @@ fn rules_node(configuration: &Configuration) -> Node {
         if let (false, Some(members)) = (rule.services.is_empty(), members.as_object_mut()) {
             members.insert("services".to_owned(), rule.services.clone().into());
         }
-        node(&members)
+        json_node(&members)
     });
     Node::nowhere(Kind::List(rules.collect()))
-}
-
-fn object(members: &Map<String, Value>) -> Node {
-    let entries = members.iter().map(|(name, value)| (quoted(name), node(value)));
-    Node::nowhere(Kind::Map(entries.collect()))
-}
-
-fn node(value: &Value) -> Node {
-    match value {
-        Value::Null => Node::nowhere(Kind::Null),
-        Value::Bool(_) | Value::Number(_) => Node::nowhere(Kind::Plain(value.to_string().into())),
-        Value::String(text) => quoted(text),
-        Value::Array(items) => Node::nowhere(Kind::List(items.iter().map(node).collect())),
-        Value::Object(members) => object(members),
-    }
-}
-
-fn quoted(text: &str) -> Node {
-    Node::nowhere(Kind::Quoted(text.into()))
 }

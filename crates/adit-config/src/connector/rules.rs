@@ -1,11 +1,14 @@
 //! `ingress`: the ordered rules, with cloudflared's validation (`ingress/ingress.go`).
 
+use std::sync::Arc;
+
 use adit_policy::ingress::{
-    Ingress, OriginRequest, Regex, Rule, RuleHost, RuleHostError, Service, path_regex,
+    EdgeWord, Ingress, OriginRequest, Regex, Rule, RuleHost, RuleHostError, Service, path_regex,
 };
 
 use super::{Form, origin_request};
 use crate::diagnostic::Findings;
+use crate::policy;
 use crate::yaml::{self, Node, Span, Table};
 
 /// Said of a file without rules.
@@ -54,6 +57,8 @@ impl RuleDecoder<'_> {
         let hostname = filters.hostname.map(|node| self.hostname(node));
         let path = filters.path.map(|node| self.path(number, node));
         self.check_position(number, &filters, table.span());
+        let edge = table.take("edge").filter(|_| self.form == Form::File);
+        let edge = edge.and_then(|node| self.edge(node, filters.path.is_some()));
         self.form.finish(table, self.findings);
         let (service, more) = services?;
         Some(Rule {
@@ -62,7 +67,15 @@ impl RuleDecoder<'_> {
             service,
             more,
             origin,
+            edge,
         })
+    }
+
+    /// What the edge is told. It is checked here, where its author reads the errors.
+    fn edge(&mut self, node: &Node, has_path: bool) -> Option<Arc<EdgeWord>> {
+        let mut decoder = policy::Decoder { files: policy::Files::Read, findings: self.findings };
+        let layer = decoder.edge(node, has_path)?;
+        Some(Arc::new(EdgeWord { json: policy::said(node, &layer).to_string(), layer }))
     }
 
     /// One `service`, or several `services`. On the wire both stand there, for those who read only one.

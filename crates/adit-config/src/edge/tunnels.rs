@@ -9,9 +9,10 @@ use adit_policy::ingress::{Ingress, Rule, RuleHost};
 use adit_policy::snapshot::{Held, Tunnel, TunnelId, TunnelSecret};
 use uuid::Uuid;
 
-use super::{Files, secret_file};
+use super::secret_file;
 use crate::connector::{held, local_json};
 use crate::diagnostic::Findings;
+use crate::policy::Files;
 use crate::tunnel_name::check_name;
 use crate::yaml::{self, Kind, Node, Span, Table};
 
@@ -88,7 +89,7 @@ fn own_name(rule: &Rule) -> Option<HostPattern> {
 
 fn hold(ingress: &Ingress) -> Held {
     let configuration = local_json::configuration(ingress, &BTreeMap::new());
-    Held { json: configuration.to_json().into(), claims: ingress.claims() }
+    Held { json: configuration.to_json().into(), claims: ingress.claims(), layers: ingress.layers() }
 }
 
 /// What the file says of tunnels.

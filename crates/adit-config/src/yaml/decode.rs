@@ -45,6 +45,12 @@ impl<'n> Table<'n> {
         self.find(key).is_some()
     }
 
+    /// Whether a key is there and says no.
+    #[must_use]
+    pub fn is_off(&self, key: &str) -> bool {
+        self.find(key).and_then(truth_of) == Some(false)
+    }
+
     /// Where the key stands, or the table if the key is absent.
     #[must_use]
     pub fn key_span(&self, key: &str) -> Span {

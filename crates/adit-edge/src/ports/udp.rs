@@ -65,7 +65,8 @@ impl Visitors {
             }
             return None;
         }
-        if self.known.borrow().len() >= UDP_VISITORS_MAX {
+        let is_closed = self.edge.is_closed_to(remote.ip(), None);
+        if is_closed || self.known.borrow().len() >= UDP_VISITORS_MAX {
             self.edge.metrics.port_dropped.inc();
             return None;
         }

@@ -55,6 +55,7 @@ mod tests {
     use adit_policy::grant::Grant;
     use adit_policy::host::Hostname;
     use adit_policy::ingress::Claims;
+    use adit_policy::policy::Layers;
     use adit_policy::snapshot::{Held, HttpMode, Tunnel, TunnelSecret};
     use uuid::Uuid;
 
@@ -69,7 +70,11 @@ mod tests {
             secret: TunnelSecret::new(vec![1; 32]),
             account_tag: None,
             grant: Grant::default(),
-            held: Some(Held { json: json.as_bytes().into(), claims: Claims::default() }),
+            held: Some(Held {
+                json: json.as_bytes().into(),
+                claims: Claims::default(),
+                layers: Layers::default(),
+            }),
         };
         Snapshot::new(Hostname::parse("home.example").unwrap(), HttpMode::Redirect, vec![tunnel])
     }

@@ -23,6 +23,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// What no other certificate has.
+    pub(crate) fn fingerprint(&self) -> &[u8] {
+        self.fingerprint.as_bytes()
+    }
+
     /// `None` for what cannot be told; the check has passed, so that is hardly ever.
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

@@ -251,7 +251,7 @@ async fn pages_are_the_operator_s_and_honest() {
     let pages = tempfile::tempdir().unwrap();
     fs::write(pages.path().join("502.html"), "<p>own {{status}} for {{host}}: {{request_id}}").unwrap();
     let lines = format!(
-        "defaults: {{ hsts: {{ max-age: 30d, subdomains: true }} }}\nhostnames:\n  app.example.test: {{ error-pages: {} }}\n  closed.example.test: {{ maintenance: 'Back at <noon>.' }}",
+        "defaults: {{ hsts: {{ max-age: 30d, subdomains: true }} }}\nhostnames:\n  app.example.test: {{ error-page: {} }}\n  closed.example.test: {{ maintenance: 'Back at <noon>.' }}",
         pages.path().display()
     );
     let (edge, origin, connector) = home_with(&lines).await;

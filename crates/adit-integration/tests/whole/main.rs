@@ -14,6 +14,7 @@ mod forwarding;
 mod hosts;
 mod http3;
 mod origins;
+mod policy;
 mod ports;
 mod program;
 mod push;

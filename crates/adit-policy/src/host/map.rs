@@ -46,6 +46,17 @@ impl<T> HostMap<T> {
         self.exact.get(host).or_else(|| self.find_above(host)).or(self.any.as_ref())
     }
 
+    /// The value of a pattern itself, or of the narrowest one that holds all of its names.
+    #[must_use]
+    pub fn cover(&self, pattern: &HostPattern) -> Option<&T> {
+        let above = match pattern {
+            HostPattern::Any => None,
+            HostPattern::Exact(name) => return self.find(name.as_str()),
+            HostPattern::Wildcard(suffix) => self.find_above(suffix.as_str()),
+        };
+        self.get(pattern).or(above).or(self.any.as_ref())
+    }
+
     /// All values: those of names, of wildcards, of everything.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.exact.values().chain(self.wildcards.values()).chain(&self.any)

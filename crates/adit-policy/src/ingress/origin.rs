@@ -243,6 +243,14 @@ impl IpPrefix {
         let shift = u32::from(own_width).saturating_sub(u32::from(self.bits));
         own_width == width && own.checked_shr(shift) == other.checked_shr(shift)
     }
+
+    /// The first and the last address.
+    #[must_use]
+    pub fn bounds(&self) -> (IpAddr, IpAddr) {
+        let (first, width) = as_bits(self.address);
+        let hosts = u128::MAX.checked_shr(u32::from(128 - (width - self.bits))).unwrap_or_default();
+        (self.address, from_bits(first | hosts, width))
+    }
 }
 
 impl From<IpAddr> for IpPrefix {

@@ -1,10 +1,13 @@
 //! One rule: host name and path to service.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
 use super::{OriginRequest, Service};
 use crate::host::{HostError, HostPattern};
 use crate::limits::PATH_REGEX_BYTES_MAX;
+use crate::policy::Layer;
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -19,6 +22,17 @@ pub struct Rule {
     pub more: Vec<Service>,
     /// How to talk to that service.
     pub origin: OriginRequest,
+    /// How the edge is to treat requests; ours.
+    pub edge: Option<Arc<EdgeWord>>,
+}
+
+/// What is said to the edge beside a rule.
+#[derive(Clone, Debug)]
+pub struct EdgeWord {
+    /// As it travels: JSON.
+    pub json: String,
+    /// What it means.
+    pub layer: Layer,
 }
 
 /// The host name of a rule. It is compared as it is written, case included; an international name is also compared in

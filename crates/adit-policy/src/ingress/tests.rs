@@ -8,6 +8,7 @@ use super::*;
 
 fn rule(hostname: &str, path: &str, service: &str) -> Rule {
     Rule {
+        edge: None,
         hostname: RuleHost::parse(hostname).unwrap(),
         path: (!path.is_empty()).then(|| path_regex(path).unwrap()),
         service: Service::parse(service).unwrap(),

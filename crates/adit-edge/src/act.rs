@@ -1,0 +1,77 @@
+//! Fourth stage: what the edge answers by itself, and what the origin is asked for instead. Leaves [`Onward`].
+
+use adit_policy::policy::Settings;
+use adit_policy::policy::act::{Asked, Respond};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Response, StatusCode, Uri};
+
+use crate::limit::Admitted;
+use crate::rescue::Problem;
+use crate::route::Routed;
+
+/// The proof that a request goes on to the origin, or to what is kept of it.
+pub(crate) struct Onward(pub(crate) Routed);
+
+/// What comes of a request.
+pub(crate) enum Act {
+    /// This answer.
+    Answer(Response<Bytes>),
+    /// It goes on.
+    Onward(Onward),
+}
+
+/// Answers, or sets what the origin is asked for.
+///
+/// # Errors
+/// [`Problem::TooLarge`] for a body that is announced larger than is let through.
+pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> {
+    let routed = admitted.routed;
+    let settings = &routed.settings;
+    let path = head.uri.path().to_owned();
+    let asked = Asked { host: &routed.authority, path: &path, query: head.uri.query() };
+    if let Some(answer) = redirection(settings, &asked).or_else(|| settings.respond.as_ref().map(fixed)) {
+        return Ok(Act::Answer(answer));
+    }
+    let length =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if settings.body_limit.zip(length).is_some_and(|(most, length): (u64, u64)| length > most) {
+        return Err(Problem::TooLarge);
+    }
+    let rewritten =
+        settings.rewrite.iter().flat_map(|rules| rules.iter()).find_map(|rule| rule.target(&asked));
+    if let Some(target) = rewritten {
+        head.uri = with_target(&head.uri, &target).ok_or(Problem::BadRequest)?;
+    }
+    Ok(Act::Onward(Onward(routed)))
+}
+
+fn redirection(settings: &Settings, asked: &Asked<'_>) -> Option<Response<Bytes>> {
+    let rules = settings.redirect.as_ref()?;
+    let (rule, target) = rules.iter().find_map(|rule| Some((rule, rule.target(asked)?)))?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = rule.status;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(target).ok()?);
+    Some(response)
+}
+
+fn fixed(respond: &Respond) -> Response<Bytes> {
+    let mut body = String::from(&*respond.body);
+    if !body.is_empty() && !body.ends_with('\n') {
+        body.push('\n');
+    }
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = respond.status;
+    if respond.status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
+    }
+    response
+}
+
+fn with_target(uri: &Uri, target: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
+    Uri::from_parts(parts).ok()
+}

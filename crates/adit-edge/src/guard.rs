@@ -1,0 +1,165 @@
+//! Second stage: may this visitor come at all, and with this? Leaves [`Permitted`]. Nothing is asked of a tunnel before.
+
+use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use adit_policy::ingress::IpPrefix;
+use adit_policy::policy::Settings;
+use adit_policy::policy::address::Addresses;
+use adit_policy::policy::bans::{Banned, Bans, Full, Scope};
+use adit_policy::policy::limit::{Ban, DenyMode};
+use arc_swap::ArcSwap;
+use http::{Method, StatusCode};
+use tokio::sync::watch;
+
+use crate::Edge;
+use crate::rescue::Problem;
+use crate::route::Routed;
+use crate::visitor::Client;
+
+/// The proof that a visitor may come.
+pub(crate) struct Permitted(pub(crate) Routed);
+
+/// Lets a request pass, or says why not.
+///
+/// # Errors
+/// [`Problem::Banned`], [`Problem::Denied`] or [`Problem::Dropped`] for an address that may not come,
+/// [`Problem::ShutOff`] and [`Problem::Maintenance`] for a name out of service, [`Problem::Method`] for a method that is
+/// not let through.
+pub(crate) fn guard(
+    edge: &Edge,
+    client: Client,
+    routed: Routed,
+    method: &Method,
+) -> Result<Permitted, Problem> {
+    let settings = &routed.settings;
+    if edge.doors.is_blocked(client.ip, routed.host.as_str()) {
+        edge.metrics.denied("banned");
+        return Err(refusal(settings, Problem::Banned));
+    }
+    if routed.view.snapshot.shutoff().includes(routed.host.as_str()) {
+        return Err(Problem::ShutOff);
+    }
+    let is_denied = settings.deny.as_ref().is_some_and(|deny| deny.includes(client.ip));
+    if is_denied || settings.allow.as_ref().is_some_and(|allow| !allow.includes(client.ip)) {
+        edge.metrics.denied("denied");
+        return Err(refusal(settings, Problem::Denied));
+    }
+    if let Some(text) = &settings.maintenance {
+        return Err(Problem::Maintenance(text.clone()));
+    }
+    match &settings.methods {
+        Some(methods) if !methods.contains(method) => Err(Problem::Method(methods.clone())),
+        _ => Ok(Permitted(routed)),
+    }
+}
+
+fn refusal(settings: &Settings, problem: Problem) -> Problem {
+    match settings.deny_mode {
+        DenyMode::Answer => problem,
+        DenyMode::Drop => Problem::Dropped,
+    }
+}
+
+/// Whom the edge keeps out: bans, and lists from elsewhere.
+#[derive(Debug)]
+pub struct Doors {
+    bans: RwLock<Bans>,
+    lists: ArcSwap<Vec<List>>,
+    changed: watch::Sender<u64>,
+}
+
+/// Addresses that somebody else says to keep out.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// Where it comes from, for people.
+    pub name: String,
+    /// The addresses.
+    pub addresses: Addresses,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self { bans: RwLock::default(), lists: ArcSwap::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Doors {
+    /// Whether an address is kept from a name.
+    #[must_use]
+    pub fn is_blocked(&self, address: IpAddr, name: &str) -> bool {
+        self.lists.load().iter().any(|list| list.addresses.includes(address)) || self.is_banned(address, name)
+    }
+
+    fn is_banned(&self, address: IpAddr, name: &str) -> bool {
+        let bans = self.read();
+        !bans.is_empty() && bans.find(address, name, SystemTime::now()).is_some()
+    }
+
+    /// Counts an answer against a visitor, where the rule says so. Whether it has made a ban.
+    pub(crate) fn note(&self, client: IpAddr, host: &str, rule: &Ban, status: StatusCode) -> bool {
+        if !rule.counts(status.as_u16()) {
+            return false;
+        }
+        let mut bans = self.write();
+        let Some(ban) = bans.strike(client, host, rule, SystemTime::now()) else { return false };
+        tracing::info!(address = %client, times = ban.times, reason = ban.reason, "banned");
+        drop(bans);
+        self.tell();
+        true
+    }
+
+    /// Bans by hand.
+    ///
+    /// # Errors
+    /// [`Full`] when there are too many networks.
+    pub fn ban(&self, ban: Banned) -> Result<(), Full> {
+        self.write().add(ban, SystemTime::now())?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Lifts bans; says how many.
+    pub fn lift(&self, network: IpPrefix, scope: Option<&Scope>) -> usize {
+        let lifted = self.write().remove(network, scope);
+        self.tell();
+        lifted
+    }
+
+    /// All bans, in force or remembered.
+    #[must_use]
+    pub fn list(&self) -> Vec<Banned> {
+        self.read().list()
+    }
+
+    /// Drops what is over and forgotten.
+    pub fn sweep(&self) {
+        if self.write().sweep(SystemTime::now()) {
+            self.tell();
+        }
+    }
+
+    /// Puts lists from elsewhere in force, in place of those before.
+    pub fn set_lists(&self, lists: Vec<List>) {
+        self.lists.store(lists.into());
+    }
+
+    /// Tells when a ban came or went.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|generation| *generation += 1);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Bans> {
+        self.bans.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Bans> {
+        self.bans.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

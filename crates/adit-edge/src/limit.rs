@@ -1,0 +1,253 @@
+//! Third stage: does the visitor ask too often, or too much at once? Leaves [`Admitted`]. It counts before the cache, so that
+//! what is kept does not hide a flood.
+//!
+//! Rates are GCRA: a steady pace, and a burst that is answered at once. All rules together remember a bounded number of
+//! visitors.
+
+mod store;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use adit_policy::policy::Settings;
+use adit_policy::policy::address::visitor;
+use adit_policy::policy::limit::{Concurrency, LimitKey, RateLimit};
+use governor::clock::{Clock as _, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::{Quota, RateLimiter};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName};
+
+use crate::Edge;
+use crate::guard::Permitted;
+use crate::rescue::Problem;
+use crate::route::Routed;
+use crate::tls::Identity;
+use crate::visitor::Client;
+use store::{Store, Visitors};
+
+/// Rules that have tables at a time. Above that, all of them begin anew: somebody changes his configuration all the time.
+const RULES_MAX: usize = 20_000;
+
+/// The proof that a request was counted.
+pub(crate) struct Admitted {
+    pub(crate) routed: Routed,
+    /// Held as long as the request runs.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// What a visitor is told who asks too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    /// Requests that are answered at once.
+    pub(crate) limit: u32,
+    /// Seconds until the next one is.
+    pub(crate) wait: u64,
+}
+
+/// Counts a request.
+///
+/// # Errors
+/// [`Problem::TooOften`] and [`Problem::TooMuch`].
+pub(crate) fn admit(
+    edge: &Edge,
+    client: Client,
+    permitted: Permitted,
+    identity: Option<&Identity>,
+    headers: &HeaderMap,
+) -> Result<Admitted, Problem> {
+    let Permitted(routed) = permitted;
+    let settings = &routed.settings;
+    let limits = &edge.limits;
+    let who = |key: &LimitKey| limits.number(key, &routed, client, identity, headers);
+    if let Some(rule) = &settings.rate_limit
+        && let Err(exceeded) = limits.check(settings, rule, who(&rule.key))
+    {
+        edge.metrics.denied("rate_limited");
+        return Err(Problem::TooOften(exceeded));
+    }
+    let ticket = match &settings.concurrency {
+        Some(rule) => Some(limits.enter(settings, rule, who(&rule.key)).ok_or_else(|| {
+            edge.metrics.denied("too_many_at_once");
+            Problem::TooMuch
+        })?),
+        None => None,
+    };
+    Ok(Admitted { routed, ticket })
+}
+
+type Gcra = RateLimiter<u64, Store, MonotonicClock, NoOpMiddleware<Instant>>;
+
+/// One rule at work.
+#[derive(Debug)]
+struct Table {
+    rule: RateLimit,
+    gcra: Gcra,
+}
+
+/// All rules.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    tables: RwLock<HashMap<Arc<str>, Arc<Table>>>,
+    visitors: Arc<Visitors>,
+    running: Arc<Mutex<HashMap<u64, u32>>>,
+    keys: RandomState,
+}
+
+impl Limits {
+    fn check(&self, settings: &Settings, rule: &RateLimit, who: u64) -> Result<(), Exceeded> {
+        let table = self.table(settings, rule);
+        table.gcra.check_key(&who).map_err(|until| {
+            let wait = until.wait_time_from(MonotonicClock.now());
+            Exceeded { limit: rule.burst.saturating_add(1), wait: wait.as_secs() + 1 }
+        })
+    }
+
+    fn table(&self, settings: &Settings, rule: &RateLimit) -> Arc<Table> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.get(&settings.scope).filter(|table| table.rule == *rule) {
+            return table.clone();
+        }
+        drop(tables);
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if tables.len() >= RULES_MAX {
+            tables.clear();
+        }
+        let table = Arc::new(Table { rule: rule.clone(), gcra: self.gcra(rule) });
+        let known = tables.get(&settings.scope).filter(|table| table.rule == *rule).cloned();
+        known.unwrap_or_else(|| {
+            tables.insert(settings.scope.clone(), table.clone());
+            table
+        })
+    }
+
+    fn gcra(&self, rule: &RateLimit) -> Gcra {
+        let burst = NonZeroU32::MIN.saturating_add(rule.burst);
+        let pace = rule.rate.per / rule.rate.count.max(1);
+        let quota = Quota::with_period(pace).unwrap_or(Quota::per_second(NonZeroU32::MAX));
+        RateLimiter::new(quota.allow_burst(burst), Store::new(self.visitors.clone()), MonotonicClock)
+    }
+
+    /// One more request at the same time; `None` if there are enough.
+    fn enter(&self, settings: &Settings, rule: &Concurrency, who: u64) -> Option<Ticket> {
+        let key = self.keys.hash_one((&settings.scope, who));
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = running.entry(key).or_insert(0);
+        if *count >= rule.requests {
+            return None;
+        }
+        *count += 1;
+        Some(Ticket { running: self.running.clone(), key })
+    }
+
+    /// Who is counted, at which name, as a number that nobody outside can aim at.
+    fn number(
+        &self,
+        key: &LimitKey,
+        routed: &Routed,
+        client: Client,
+        identity: Option<&Identity>,
+        headers: &HeaderMap,
+    ) -> u64 {
+        let host = routed.host.as_str();
+        let value = match key {
+            LimitKey::Address => None,
+            LimitKey::All => return self.keys.hash_one(host),
+            LimitKey::Header(name) => value_of(headers, name),
+            LimitKey::Cookie(name) => cookie(headers, name),
+            LimitKey::Identity => identity.map(Identity::fingerprint),
+        };
+        match value {
+            Some(value) => self.keys.hash_one((host, "value", value)),
+            None => self.keys.hash_one((host, visitor(client.ip))),
+        }
+    }
+}
+
+fn value_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
+    headers.get(name).map(http::HeaderValue::as_bytes).filter(|value| !value.is_empty())
+}
+
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+}
+
+/// Counts one running request until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    running: Arc<Mutex<HashMap<u64, u32>>>,
+    key: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use adit_policy::limits::LIMIT_KEYS_MAX;
+    use adit_policy::policy::limit::Rate;
+
+    use super::*;
+
+    fn rule(count: u32, seconds: u64, burst: u32) -> RateLimit {
+        let rate = Rate { count, per: Duration::from_secs(seconds) };
+        RateLimit { rate, burst, key: LimitKey::Address }
+    }
+
+    #[test]
+    fn a_burst_is_answered_at_once_and_then_the_pace_holds() {
+        let (limits, settings) = (Limits::default(), Settings::default());
+        let slow = rule(1, 3600, 4);
+        let answered = (0..10).filter(|_| limits.check(&settings, &slow, 1).is_ok()).count();
+        assert_eq!(answered, 5, "one, and four more");
+        let exceeded = limits.check(&settings, &slow, 1).unwrap_err();
+        assert_eq!(exceeded.limit, 5);
+        assert!((3590..=3601).contains(&exceeded.wait), "{exceeded:?}");
+        assert!(limits.check(&settings, &slow, 2).is_ok(), "another visitor");
+        let elsewhere = Settings { scope: "other".into(), ..Settings::default() };
+        assert!(limits.check(&elsewhere, &slow, 1).is_ok(), "another name");
+    }
+
+    #[test]
+    fn a_million_addresses_are_bounded() {
+        let (limits, settings) = (Limits::default(), Settings::default());
+        let slow = rule(1, 3600, 0);
+        for address in 0..1_000_000 {
+            assert!(limits.check(&settings, &slow, limits.keys.hash_one(address)).is_ok());
+        }
+        assert!(limits.visitors.count() <= LIMIT_KEYS_MAX, "{}", limits.visitors.count());
+        let other = Settings { scope: "other".into(), ..Settings::default() };
+        assert!(limits.check(&other, &slow, 1).is_ok());
+        assert!(limits.check(&other, &slow, 1).is_err(), "another rule counts although the table is full");
+    }
+
+    #[test]
+    fn what_runs_at_the_same_time_is_counted() {
+        let (limits, settings) = (Limits::default(), Settings::default());
+        let two = Concurrency { requests: 2, key: LimitKey::Address };
+        let first = limits.enter(&settings, &two, 1);
+        let second = limits.enter(&settings, &two, 1);
+        assert!(first.is_some() && second.is_some() && limits.enter(&settings, &two, 1).is_none());
+        assert!(limits.enter(&settings, &two, 2).is_some());
+        drop(first);
+        assert!(limits.enter(&settings, &two, 1).is_some());
+        drop(second);
+        assert!(limits.running.lock().unwrap().is_empty(), "nothing is kept");
+    }
+}

@@ -1,0 +1,220 @@
+//! How the edge treats requests for a name: what was said about it in three places, made into one.
+//!
+//! `defaults` of the edge is the weakest word, then comes what the connector says beside its rule, and `hostnames` of the edge
+//! is the strongest. Each may speak about the whole name, and about paths. The first path that fits a request counts: those
+//! of `hostnames` are looked at first, then those of the connector, then those of `defaults`.
+
+pub mod act;
+pub mod address;
+pub mod bans;
+pub mod compress;
+pub mod fields;
+pub mod limit;
+pub mod pages;
+mod settings;
+pub mod target;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use crate::host::{HostMap, HostPattern};
+
+pub use settings::{Patch, Settings, Voice};
+
+/// What one place says about a name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layer {
+    /// About all of it.
+    pub base: Patch,
+    /// About paths, in order.
+    pub paths: Vec<PathLayer>,
+}
+
+/// What one place says about a path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PathLayer {
+    /// The paths.
+    pub path: Expression,
+    /// What is said about them.
+    pub patch: Patch,
+    /// Whether what the same place says about the whole name does not count here: another rule has the path.
+    pub alone: bool,
+}
+
+/// A regular expression. Two with the same text are the same.
+#[derive(Clone, Debug)]
+pub struct Expression(pub Regex);
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// What holds for a name.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// For all of it.
+    pub base: Arc<Settings>,
+    /// For paths; the first one that fits counts.
+    pub paths: Vec<(Expression, Arc<Settings>)>,
+}
+
+impl Policy {
+    /// Makes one of what was said, from the weakest voice to the strongest. `name` tells its counters from those of others.
+    #[must_use]
+    pub fn of(name: &str, layers: &[(Voice, &Layer)]) -> Self {
+        let bases: Vec<(Voice, &Patch)> = layers.iter().map(|(voice, layer)| (*voice, &layer.base)).collect();
+        let mut policy = Self { base: Arc::new(settle(name, &bases)), paths: Vec::new() };
+        for (place, (voice, layer)) in layers.iter().enumerate().rev() {
+            for path in &layer.paths {
+                // Right behind the same voice's word about the whole name.
+                let mut words = bases.clone();
+                words.insert(place + 1, (*voice, &path.patch));
+                if path.alone {
+                    words.remove(place);
+                }
+                let scope = format!("{name} {}", path.path.0);
+                policy.paths.push((path.path.clone(), Arc::new(settle(&scope, &words))));
+            }
+        }
+        policy
+    }
+
+    /// What holds for a path, which is in its normal form ([`target`]).
+    #[must_use]
+    pub fn find(&self, path: &str) -> &Arc<Settings> {
+        let fitting = self.paths.iter().find(|(path_of, _)| path_of.0.is_match(path));
+        fitting.map_or(&self.base, |(_, settings)| settings)
+    }
+}
+
+fn settle(scope: &str, words: &[(Voice, &Patch)]) -> Settings {
+    let mut settings = Settings { scope: scope.into(), ..Settings::default() };
+    for (voice, patch) in words {
+        settings.lay(patch, *voice);
+    }
+    settings
+}
+
+/// The rules of one pattern.
+#[derive(Default)]
+struct RulesOfName {
+    layer: Layer,
+    /// A rule without a path has everything; no later one is asked.
+    closed: bool,
+    speaks: bool,
+}
+
+impl RulesOfName {
+    fn add(&mut self, path: Option<Regex>, word: Option<Layer>) {
+        if self.closed {
+            return;
+        }
+        self.speaks |= word.is_some();
+        let word = word.unwrap_or_default();
+        match path {
+            Some(path) => {
+                let path = PathLayer { path: Expression(path), patch: word.base, alone: true };
+                self.layer.paths.push(path);
+            }
+            None => {
+                self.layer.base = word.base;
+                self.layer.paths.extend(word.paths);
+                self.closed = true;
+            }
+        }
+    }
+}
+
+/// What is said in one place about many names.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    map: HostMap<Arc<Layer>>,
+    patterns: Vec<HostPattern>,
+}
+
+impl Layers {
+    /// Puts a layer in, in place of what was there for the same names.
+    pub fn add(&mut self, pattern: &HostPattern, layer: Layer) {
+        self.add_shared(pattern, Arc::new(layer));
+    }
+
+    /// The same with a layer that others have too.
+    pub fn add_shared(&mut self, pattern: &HostPattern, layer: Arc<Layer>) {
+        if self.map.insert(pattern, layer).is_none() {
+            self.patterns.push(pattern.clone());
+        }
+    }
+
+    /// What rules say, in their order: names, path, and what stands beside the rule. What a rule says holds for the
+    /// requests that are the rule's, and for no others.
+    #[must_use]
+    pub fn of_rules(rules: impl IntoIterator<Item = (HostPattern, Option<Regex>, Option<Layer>)>) -> Self {
+        let mut order: Vec<HostPattern> = Vec::new();
+        let mut said: HashMap<HostPattern, RulesOfName> = HashMap::new();
+        for (pattern, path, word) in rules {
+            if !said.contains_key(&pattern) {
+                order.push(pattern.clone());
+            }
+            said.entry(pattern).or_default().add(path, word);
+        }
+        let mut layers = Self::default();
+        // Where one speaks, the silence of the others counts too: what is said about all names is not about theirs.
+        if said.values().any(|rules| rules.speaks) {
+            for pattern in order {
+                layers.add(&pattern, said.remove(&pattern).unwrap_or_default().layer);
+            }
+        }
+        layers
+    }
+
+    /// What is said about a pattern itself, or else about the next wider one.
+    #[must_use]
+    pub fn find(&self, pattern: &HostPattern) -> Option<&Arc<Layer>> {
+        self.map.cover(pattern)
+    }
+
+    /// The patterns that something is said about.
+    #[must_use]
+    pub fn patterns(&self) -> &[HostPattern] {
+        &self.patterns
+    }
+}
+
+/// What holds for every name.
+#[derive(Clone, Debug, Default)]
+pub struct Policies(HostMap<Arc<Policy>>);
+
+impl Policies {
+    /// Makes them of what was said: about all names, by connectors, and about names.
+    #[must_use]
+    pub fn of(defaults: &Layer, connectors: &Layers, hostnames: &Layers) -> Self {
+        let mut policies = HostMap::default();
+        let everything = [HostPattern::Any];
+        for pattern in connectors.patterns().iter().chain(hostnames.patterns()).chain(&everything) {
+            let connector = connectors.find(pattern).map(|layer| (Voice::Connector, layer.as_ref()));
+            let hostname = hostnames.find(pattern).map(|layer| (Voice::Hostnames, layer.as_ref()));
+            let layers: Vec<(Voice, &Layer)> =
+                std::iter::once((Voice::Defaults, defaults)).chain(connector).chain(hostname).collect();
+            policies.insert(pattern, Arc::new(Policy::of(&pattern.to_string(), &layers)));
+        }
+        Self(policies)
+    }
+
+    /// What holds for a canonical host name. There is always something for [`HostPattern::Any`].
+    #[must_use]
+    pub fn find(&self, host: &str) -> Option<&Arc<Policy>> {
+        self.0.find(host)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.0.values()
+    }
+}
+
+#[cfg(test)]
+mod tests;

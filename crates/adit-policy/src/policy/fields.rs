@@ -1,0 +1,133 @@
+//! Rules for fields of requests and answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// What is changed in both directions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldRules {
+    /// On the way to the origin.
+    pub request: Changes,
+    /// On the way to the visitor.
+    pub response: Changes,
+}
+
+/// What is changed in one direction: first fields are removed, then set, then added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// In place of what is there.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Beside what is there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+    /// Taken away.
+    pub remove: Vec<HeaderName>,
+}
+
+impl FieldRules {
+    /// Lays other rules over these. For the same field the later word counts.
+    pub fn extend(&mut self, over: &Self) {
+        self.request.extend(&over.request);
+        self.response.extend(&over.response);
+    }
+}
+
+impl Changes {
+    fn extend(&mut self, over: &Self) {
+        let later = |name: &HeaderName| over.names().any(|known| known == name);
+        self.set.retain(|(name, _)| !later(name));
+        self.add.retain(|(name, _)| !later(name));
+        self.remove.retain(|name| !later(name));
+        self.set.extend(over.set.iter().cloned());
+        self.add.extend(over.add.iter().cloned());
+        self.remove.extend(over.remove.iter().cloned());
+    }
+
+    /// The fields that it is about.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        let pairs = self.set.iter().chain(&self.add);
+        pairs.map(|(name, _)| name).chain(&self.remove)
+    }
+
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names().next().is_none()
+    }
+
+    /// Changes fields.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+/// Fields that protect browsers; they stand in place of the origin's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityHeaders(pub Arc<[(HeaderName, HeaderValue)]>);
+
+/// Browsers are to come by HTTPS only (RFC 6797).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// For how long.
+    pub max_age: Duration,
+    /// Also below the name.
+    pub subdomains: bool,
+    /// Whether browsers may be shipped with it.
+    pub preload: bool,
+}
+
+impl fmt::Display for Hsts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "max-age={}", self.max_age.as_secs())?;
+        f.write_str(if self.subdomains { "; includeSubDomains" } else { "" })?;
+        f.write_str(if self.preload { "; preload" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    }
+
+    #[test]
+    fn the_later_word_about_a_field_counts() {
+        let mut rules = Changes {
+            set: vec![pair("a", "1"), pair("b", "1")],
+            remove: vec![HeaderName::from_static("server")],
+            ..Changes::default()
+        };
+        rules.extend(&Changes {
+            add: vec![pair("a", "2")],
+            remove: vec![HeaderName::from_static("b")],
+            ..Changes::default()
+        });
+        let mut headers: HeaderMap =
+            [pair("a", "0"), pair("b", "0"), pair("server", "x")].into_iter().collect();
+        rules.apply(&mut headers);
+        let expected: HeaderMap = {
+            let mut map: HeaderMap = [pair("a", "0")].into_iter().collect();
+            map.append("a", HeaderValue::from_static("2"));
+            map
+        };
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn hsts_is_written_as_the_rfc_says() {
+        let hsts = Hsts { max_age: Duration::from_secs(3600), subdomains: true, preload: false };
+        assert_eq!(hsts.to_string(), "max-age=3600; includeSubDomains");
+    }
+}
