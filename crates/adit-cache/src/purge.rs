@@ -1,0 +1,266 @@
+//! What does not count any more: a list of purges, each with a number. A response knows the number of the last purge before
+//! it came; those after it are compared when it is used. So a purge of a million responses takes no longer than one of one,
+//! and none can be missed that is just being stored.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use adit_policy::host::HostPattern;
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use crate::meta::Meta;
+
+/// Purges that are remembered. Above that, what is older than the oldest one does not count any more.
+const REMEMBERED_MAX: usize = 20_000;
+
+/// Fields in which an origin names the tags of an answer: Cloudflare's and Fastly's.
+pub const TAG_FIELDS: [&str; 2] = ["cache-tag", "surrogate-key"];
+
+/// A purge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// What it is about.
+    pub what: What,
+    /// Whether it makes stale, in place of removing.
+    #[serde(default)]
+    pub soft: bool,
+    /// The names that it may be about, as patterns; `None` for all.
+    #[serde(default)]
+    pub hosts: Option<Vec<String>>,
+}
+
+/// What a purge is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Everything.
+    All,
+    /// A host.
+    Host(String),
+    /// `https://host/path?query`, in every form that it is stored in.
+    Url(String),
+    /// Everything below `https://host/path`.
+    Prefix(String),
+    /// Everything that its origin has given this tag.
+    Tag(String),
+}
+
+/// What has become of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It counts.
+    Counts,
+    /// It is stale.
+    Stale,
+    /// It is gone.
+    Gone,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    sequence: u64,
+    /// Since the epoch.
+    at: Duration,
+    purge: Purge,
+}
+
+/// All purges.
+#[derive(Debug)]
+pub(crate) struct Purges {
+    path: Option<PathBuf>,
+    writing: Mutex<()>,
+    records: ArcSwap<Vec<Record>>,
+    /// The number of the last one.
+    last: AtomicU64,
+}
+
+impl Purges {
+    /// Reads what is remembered. A line that cannot be read is as good as absent: only a crash leaves one, at the end.
+    pub(crate) fn open(path: Option<PathBuf>) -> Self {
+        let text = path.as_deref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let records: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let last = AtomicU64::new(records.iter().map(|record| record.sequence).max().unwrap_or_default());
+        Self { path, writing: Mutex::default(), records: ArcSwap::from_pointee(records), last }
+    }
+
+    /// The number of the last purge.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Remembers a purge, on disk first.
+    pub(crate) fn add(&self, purge: Purge, now: SystemTime, forget_before: SystemTime) -> io::Result<()> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let sequence = self.last() + 1;
+        let mut records = self.records.load().as_ref().clone();
+        let oldest = at(forget_before);
+        // What nobody has used for that long is gone by itself.
+        records.retain(|record| record.at >= oldest);
+        if matches!(purge, Purge { what: What::All, soft: false, hosts: None }) {
+            records.clear();
+        }
+        records.push(Record { sequence, at: at(now), purge });
+        if records.len() > REMEMBERED_MAX {
+            let everything = Purge { what: What::All, soft: false, hosts: None };
+            records = vec![Record { sequence, at: at(now), purge: everything }];
+        }
+        if let Some(path) = &self.path {
+            write(path, &records)?;
+        }
+        self.records.store(Arc::new(records));
+        self.last.store(sequence, Ordering::Release);
+        Ok(())
+    }
+
+    /// What has become of a response that was looked at last when `checked` was the last purge.
+    pub(crate) fn verdict(&self, meta: &Meta, checked: u64) -> Verdict {
+        let records = self.records.load();
+        let later = records.iter().filter(|record| record.sequence > checked);
+        let mut verdict = Verdict::Counts;
+        for record in later.filter(|record| record.purge.is_about(meta)) {
+            match record.purge.soft {
+                true => verdict = Verdict::Stale,
+                false => return Verdict::Gone,
+            }
+        }
+        verdict
+    }
+}
+
+fn write(path: &Path, records: &[Record]) -> io::Result<()> {
+    let mut text = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut text, record)?;
+        text.push(b'\n');
+    }
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+impl Purge {
+    fn is_about(&self, meta: &Meta) -> bool {
+        let place = &meta.place;
+        let within = |patterns: &Vec<String>| patterns.iter().any(|pattern| covers(pattern, &place.host));
+        if !self.hosts.as_ref().is_none_or(within) {
+            return false;
+        }
+        match &self.what {
+            What::All => true,
+            What::Host(host) => covers(host, &place.host),
+            What::Url(url) => split(url).is_some_and(|(host, target)| {
+                host.eq_ignore_ascii_case(&place.host) && target == place.target
+            }),
+            What::Prefix(url) => split(url).is_some_and(|(host, path)| {
+                host.eq_ignore_ascii_case(&place.host) && place.target.starts_with(path)
+            }),
+            What::Tag(tag) => meta.head().is_some_and(|head| tags(&head.headers).any(|known| known == tag)),
+        }
+    }
+}
+
+/// Host and target of a URL, whose scheme may be absent.
+fn split(url: &str) -> Option<(&str, &str)> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let at = rest.find('/').unwrap_or(rest.len());
+    let (host, target) = rest.split_at_checked(at)?;
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+    Some((host, if target.is_empty() { "/" } else { target }))
+}
+
+fn covers(pattern: &str, host: &str) -> bool {
+    match HostPattern::parse(pattern) {
+        Ok(HostPattern::Any) => true,
+        Ok(HostPattern::Exact(name)) => name.as_str() == host,
+        Ok(HostPattern::Wildcard(suffix)) => {
+            host.strip_suffix(suffix.as_str()).is_some_and(|head| head.ends_with('.'))
+        }
+        Err(_) => false,
+    }
+}
+
+/// The tags of a response: between commas or spaces.
+fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines =
+        TAG_FIELDS.iter().flat_map(|name| headers.get_all(*name)).filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split([',', ' '])).filter(|tag| !tag.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::tests::response;
+
+    fn purge(what: What) -> Purge {
+        Purge { what, soft: false, hosts: None }
+    }
+
+    #[test]
+    fn a_purge_is_about_what_it_names() {
+        let meta = response("a.b.example", "/docs/x?y");
+        for (what, expected) in [
+            (What::All, true),
+            (What::Host("a.b.example".into()), true),
+            (What::Host("*.b.example".into()), true),
+            (What::Host("b.example".into()), false),
+            (What::Url("https://a.b.example/docs/x?y".into()), true),
+            (What::Url("A.b.example:8443/docs/x?y".into()), true),
+            (What::Url("https://a.b.example/docs/x".into()), false),
+            (What::Prefix("https://a.b.example/docs/".into()), true),
+            (What::Prefix("https://a.b.example".into()), true),
+            (What::Prefix("https://b.example/docs/".into()), false),
+            (What::Tag("red".into()), true),
+            (What::Tag("re".into()), false),
+        ] {
+            assert_eq!(purge(what.clone()).is_about(&meta), expected, "{what:?}");
+        }
+        let narrow =
+            |hosts: &str| Purge { hosts: Some(vec![hosts.into()]), ..purge(What::Tag("blue".into())) };
+        assert!(narrow("*.b.example").is_about(&meta) && !narrow("other.example").is_about(&meta));
+    }
+
+    #[test]
+    fn what_came_later_counts_and_it_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("purges");
+        let (now, epoch) = (SystemTime::now(), SystemTime::UNIX_EPOCH);
+        let purges = Purges::open(Some(path.clone()));
+        let meta = response("a", "/");
+        purges.add(Purge { soft: true, ..purge(What::Host("a".into())) }, now, epoch).unwrap();
+        assert_eq!((purges.verdict(&meta, 0), purges.verdict(&meta, 1)), (Verdict::Stale, Verdict::Counts));
+        purges.add(purge(What::Tag("red".into())), now, epoch).unwrap();
+        let again = Purges::open(Some(path.clone()));
+        assert_eq!((again.verdict(&meta, 0), again.verdict(&meta, 2)), (Verdict::Gone, Verdict::Counts));
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"sequence\": 3, \"at\"").unwrap();
+        assert_eq!(Purges::open(Some(path)).last(), 2, "a torn line");
+    }
+
+    #[test]
+    fn too_many_purges_become_one() {
+        let purges = Purges::open(None);
+        let (now, epoch) = (SystemTime::now(), SystemTime::UNIX_EPOCH);
+        purges.records.store(Arc::new(
+            (1..=REMEMBERED_MAX as u64)
+                .map(|sequence| Record {
+                    sequence,
+                    at: Duration::from_secs(9),
+                    purge: purge(What::Host("x".into())),
+                })
+                .collect(),
+        ));
+        purges.last.store(REMEMBERED_MAX as u64, Ordering::Release);
+        purges.add(purge(What::Host("y".into())), now, epoch).unwrap();
+        assert_eq!(purges.records.load().len(), 1);
+        assert_eq!(purges.verdict(&response("a", "/"), 5), Verdict::Gone);
+    }
+}
