@@ -65,8 +65,8 @@ const ROOMS: [Room; 6] = [
     Room {
         folder: "crates/adit-edge/src",
         text: "upstream::send",
-        files: &["serve.rs"],
-        reason: "only `serve` knows the order of the stages",
+        files: &["serve.rs", "cache/fetch.rs"],
+        reason: "only `serve` and the cache's own fetch ask an origin",
     },
     Room {
         folder: "crates/adit-policy/src",

@@ -86,15 +86,18 @@ impl Index {
     }
 
     fn oldest_of_some(&self) -> Option<Number> {
-        let drawn = (0..SAMPLE * 4).filter_map(|_| self.draw()).take(SAMPLE);
+        let drawn = (0..SAMPLE).filter_map(|_| self.draw());
         drawn.min_by_key(|(_, entry)| entry.used).map(|(number, _)| number)
     }
 
     fn draw(&self) -> Option<(Number, Entry)> {
-        let random = self.random.hash_one(self.draws.fetch_add(1, Ordering::Relaxed)) as usize;
-        let shard = lock(self.shards.get(random % SHARDS)?);
-        let at = (random / SHARDS).checked_rem(shard.len())?;
-        shard.get_index(at).map(|(number, entry)| (*number, *entry))
+        let random = self.random.hash_one(self.draws.fetch_add(1, Ordering::Relaxed)) as usize / 2;
+        // From a random part on, the first one that has something.
+        (0..SHARDS).find_map(|step| {
+            let shard = lock(self.shards.get((random + step) % SHARDS)?);
+            let at = (random / SHARDS).checked_rem(shard.len())?;
+            shard.get_index(at).map(|(number, entry)| (*number, *entry))
+        })
     }
 
     /// Takes out those that nobody has used since.

@@ -497,10 +497,11 @@ impl Fill {
             (false, Some(_)) => self.finish_large().await,
         };
         self.is_done = true;
+        if let Some(object) = &stored {
+            self.store.memory.insert(self.number, object.clone());
+        }
         self.growing.end(Ok(()));
-        let object = stored?;
-        self.store.memory.insert(self.number, object.clone());
-        Some(object)
+        stored
     }
 
     /// It is used from memory at once; the disk has it a little later.
@@ -523,6 +524,8 @@ impl Fill {
             checked: AtomicU64::new(self.meta.sequence),
             stale: AtomicBool::new(false),
         });
+        self.store.memory.insert(self.number, object.clone());
+        self.growing.end(Ok(()));
         if let Some(path) = self.store.new_path() {
             let (store, number, kept) = (self.store.clone(), self.number, object.clone());
             let written = blocking(move || {

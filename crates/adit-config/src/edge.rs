@@ -1,6 +1,7 @@
 //! `edge.yml`: what the public side serves, and for whom.
 
 pub(crate) mod acme;
+mod cache;
 mod hostnames;
 mod listen;
 mod ports;
@@ -24,6 +25,7 @@ use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
 pub use acme::{Acme, Authority, CertificateKey, Challenge, ExternalAccount, Rfc2136, TsigAlgorithm};
+pub use cache::CacheRoom;
 pub use listen::Listen;
 pub use ports::PortEntry;
 pub use tunnels::{TunnelAddition, TunnelEntry};
@@ -61,6 +63,8 @@ pub struct EdgeFile {
     pub hostnames: Layers,
     /// Proxies whose word about visitors counts.
     pub trusted: Option<Trust>,
+    /// Room for what is kept.
+    pub cache: CacheRoom,
     /// Where the access log goes.
     pub access_log: AccessLog,
     source: Source,
@@ -158,6 +162,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let (defaults, hostnames) = (table.take("defaults"), table.take("hostnames"));
     let names = hostnames::decode(defaults, hostnames, files, findings);
     let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
+    let cache = cache::decode(table.take("cache"), data_dir.unwrap_or("data"), findings);
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
     table.finish(findings);
     let source = findings.source().clone();
@@ -177,6 +182,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         defaults: names.defaults,
         hostnames: names.layers,
         trusted,
+        cache: cache?,
         access_log: access_log.unwrap_or_default(),
         source,
     })

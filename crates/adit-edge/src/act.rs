@@ -1,5 +1,7 @@
 //! Fourth stage: what the edge answers by itself, and what the origin is asked for instead. Leaves [`Onward`].
 
+use std::rc::Rc;
+
 use adit_policy::policy::Settings;
 use adit_policy::policy::act::{Asked, Respond};
 use bytes::Bytes;
@@ -20,7 +22,7 @@ pub(crate) enum Act {
     /// This answer.
     Answer(Response<Bytes>),
     /// It goes on.
-    Onward(Onward),
+    Onward(Rc<Onward>),
 }
 
 /// Answers, or sets what the origin is asked for.
@@ -45,7 +47,7 @@ pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> 
     if let Some(target) = rewritten {
         head.uri = with_target(&head.uri, &target).ok_or(Problem::BadRequest)?;
     }
-    Ok(Act::Onward(Onward(routed)))
+    Ok(Act::Onward(Rc::new(Onward(routed))))
 }
 
 fn redirection(settings: &Settings, asked: &Asked<'_>) -> Option<Response<Bytes>> {

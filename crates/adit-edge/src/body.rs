@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use adit_cache::{Broken, Reader};
 use adit_http::relay;
 use adit_http3::RecvBody;
 use adit_tunnel::StreamError;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::cache::{Joined, KeptBody};
 use crate::compress::Encoder;
 use crate::record::Record;
 
@@ -85,6 +87,8 @@ enum Source {
     Tunnel(ResponseBody),
     Stream(Downstream),
     Encoded(Box<Encoded>),
+    Kept(Reader, Option<u64>),
+    Slices(Joined, u64),
 }
 
 /// A body that is compressed on its way.
@@ -197,6 +201,17 @@ impl AnswerBody {
         Self::of(Source::Page(page), record)
     }
 
+    /// What is kept; `length` is what is left of it, where that is known.
+    pub(crate) fn kept(body: KeptBody, record: Record) -> Self {
+        let source = match body {
+            KeptBody::Empty => Source::Empty,
+            KeptBody::Bytes(bytes) => Source::Page(bytes),
+            KeptBody::Reader(reader, length) => Source::Kept(reader, length),
+            KeptBody::Slices(joined, length) => Source::Slices(joined, length),
+        };
+        Self::of(source, Some(record))
+    }
+
     pub(crate) fn tunnel(body: ResponseBody, record: Record) -> Self {
         Self::of(Source::Tunnel(body), Some(record))
     }
@@ -251,6 +266,20 @@ impl Source {
                 Err(_) => Poll::Ready(Some(Err(StreamError::ConnectionLost))),
             },
             Self::Encoded(encoded) => encoded.poll(cx),
+            Self::Slices(_, 0) => Poll::Ready(None),
+            Self::Slices(joined, left) => {
+                // Whoever puts it together is gone.
+                let part = ready!(joined.poll_recv(cx)).unwrap_or(Err(Broken));
+                let data = part.map_err(|_| StreamError::Truncated)?;
+                *left = left.saturating_sub(data.len() as u64);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Self::Kept(reader, left) => {
+                let Some(part) = ready!(reader.poll_next(cx)) else { return Poll::Ready(None) };
+                let data = part.map_err(|_| StreamError::Truncated)?;
+                *left = left.map(|left| left.saturating_sub(data.len() as u64));
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
         }
     }
 
@@ -261,6 +290,8 @@ impl Source {
             Self::Tunnel(body) => body.is_end_stream(),
             Self::Stream(_) => false,
             Self::Encoded(encoded) => encoded.encoder.is_none(),
+            Self::Kept(_, left) => *left == Some(0),
+            Self::Slices(_, left) => *left == 0,
         }
     }
 
@@ -269,7 +300,8 @@ impl Source {
             Self::Empty => SizeHint::with_exact(0),
             Self::Page(page) => SizeHint::with_exact(page.len() as u64),
             Self::Tunnel(body) => body.size_hint(),
-            Self::Stream(_) | Self::Encoded(_) => SizeHint::default(),
+            Self::Kept(_, Some(left)) | Self::Slices(_, left) => SizeHint::with_exact(*left),
+            Self::Stream(_) | Self::Encoded(_) | Self::Kept(_, None) => SizeHint::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What passes between visitor and tunnel: heads without hop-by-hop fields, bodies as they come, upgrades both ways.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use adit_http::{forwarded, hop, relay};
@@ -42,9 +44,12 @@ pub(crate) struct Asking<'a> {
 pub(crate) struct Outbound {
     pub(crate) head: Head,
     pub(crate) body: Option<Upload>,
+    /// Bytes of the body that were read.
+    pub(crate) uploaded: Rc<Cell<u64>>,
 }
 
 /// Its head.
+#[derive(Clone)]
 pub(crate) struct Head {
     pub(crate) method: Method,
     kind: StreamKind,
@@ -54,6 +59,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// A request of the cache's own, with these fields.
+    pub(crate) fn fetching(mut self, fields: Vec<(HeaderName, HeaderValue)>) -> Outbound {
+        for (name, value) in fields {
+            self.headers.insert(name, value);
+        }
+        Outbound { head: self, body: None, uploaded: Rc::default() }
+    }
+
     pub(crate) fn as_request(&self) -> RequestHead<'_> {
         RequestHead {
             kind: self.kind,
@@ -104,7 +117,7 @@ pub(crate) fn request(asking: &Asking<'_>, head: Parts, body: RequestBody, recor
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         headers,
     };
-    Outbound { head, body }
+    Outbound { head, body, uploaded: record.uploaded() }
 }
 
 /// Removes what only the edge may say to a connector: some of it would steer the connector itself.

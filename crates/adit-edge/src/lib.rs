@@ -34,6 +34,8 @@ mod limit;
 
 mod act;
 
+mod cache;
+
 mod forward;
 
 mod body;
@@ -61,6 +63,7 @@ pub mod endpoints;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use adit_cache::Store;
 use adit_policy::policy::Layer;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::AccessLog;
@@ -95,6 +98,9 @@ pub struct Edge {
     /// Whom the edge keeps out.
     pub doors: guard::Doors,
     limits: limit::Limits,
+    /// What is kept of origins' answers; `None` for nothing.
+    pub cache: Option<Arc<Store>>,
+    flights: cache::Flights,
     complaints: complaints::Complaints,
 }
 
@@ -120,6 +126,8 @@ impl Edge {
             read_policy: |_| Err("this edge reads no policies of connectors".to_owned()),
             doors: guard::Doors::default(),
             limits: limit::Limits::default(),
+            cache: None,
+            flights: cache::Flights::default(),
             complaints: complaints::Complaints::default(),
         })
     }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use adit_policy::cache::status::Outcome;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_telemetry::record::{AccessRecord, hex};
 use bytes::Bytes;
@@ -94,6 +95,12 @@ impl Record {
     pub(crate) fn answered(&mut self, status: StatusCode) {
         self.fields.status = status.as_u16();
         self.fields.upstream_time = Some(self.start.elapsed());
+    }
+
+    /// What the cache has done.
+    pub(crate) fn cached(&mut self, outcome: Outcome) {
+        self.fields.cache_status = Some(outcome.word());
+        self.edge.metrics.cached(outcome as usize, outcome.word());
     }
 
     pub(crate) fn failed(&mut self, problem: &Problem) {

@@ -59,6 +59,12 @@ pub(crate) enum Problem {
     /// The answer did not begin in time.
     #[error("the answer did not begin within {0:?}")]
     Slow(Duration),
+    /// The visitor wants what is kept, and nothing is.
+    #[error("nothing is kept")]
+    NotKept,
+    /// What somebody else's request for the same has come to.
+    #[error(transparent)]
+    Again(Arc<Self>),
     /// The host is known and no connector is there.
     #[error("no connector is connected")]
     NoConnection,
@@ -87,6 +93,8 @@ impl Problem {
             Self::TooMuch => "too_many_at_once",
             Self::TooLarge => "body_too_large",
             Self::Slow(_) => "origin_silent",
+            Self::NotKept => "not_kept",
+            Self::Again(problem) => problem.code(),
             Self::NoConnection => "no_connection",
             Self::Home(StatusCode::NOT_FOUND) => "no_rule",
             Self::Home(StatusCode::FORBIDDEN) => "forbidden",
@@ -107,7 +115,8 @@ impl Problem {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften(_) | Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Slow(_) | Self::NotKept => StatusCode::GATEWAY_TIMEOUT,
+            Self::Again(problem) => problem.status(),
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
             Self::NoConnection | Self::Maintenance(_) | Self::ShutOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::Home(status) => *status,
@@ -121,10 +130,20 @@ impl Problem {
         is_own.then(|| Self::Home(answer.status()))
     }
 
+    /// Whether it is about silence.
+    pub(crate) fn is_slow(&self) -> bool {
+        match self {
+            Self::Slow(_) | Self::Home(StatusCode::GATEWAY_TIMEOUT) => true,
+            Self::Again(problem) => problem.is_slow(),
+            _ => false,
+        }
+    }
+
     /// Which part of the way is broken.
     fn broken(&self) -> Option<Hop> {
         match self {
             Self::NoConnection | Self::Upstream(SendError::NotSent | SendError::Lost) => Some(Hop::Home),
+            Self::Again(problem) => problem.broken(),
             Self::Upstream(SendError::Upload) => None,
             Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Upstream(_) | Self::Slow(_) => Some(Hop::Service),
             _ => None,
@@ -155,6 +174,10 @@ impl Problem {
             Self::TooMuch => {
                 ("Too many requests at once", "Please wait until your other requests are answered.")
             }
+            Self::NotKept => {
+                ("Nothing is kept", "There is no copy of this here, and none was to be fetched.")
+            }
+            Self::Again(problem) => problem.words(),
             Self::TooLarge => ("Too large", "This is larger than the site takes."),
             Self::Home(StatusCode::FORBIDDEN) => ("Not allowed", "You may not see this page."),
             Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Slow(_) => (
@@ -211,6 +234,7 @@ impl Problem {
                 fields.insert("ratelimit-remaining", HeaderValue::from(0));
                 fields.insert("ratelimit-reset", HeaderValue::from(exceeded.wait));
             }
+            Self::Again(problem) => problem.say_more(fields),
             Self::Method(methods) => {
                 let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
                 if let Ok(names) = HeaderValue::try_from(names.join(", ")) {

@@ -15,7 +15,7 @@ use crate::rescue::Problem;
 use crate::visitor::{Client, Visitor};
 
 /// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Routed {
     /// What the request sees of the world.
     pub(crate) view: Arc<View>,
@@ -29,7 +29,6 @@ pub(crate) struct Routed {
     /// How the request is treated.
     pub(crate) settings: Arc<Settings>,
     /// Whether origins may disagree about the path.
-    #[expect(dead_code, reason = "the cache will look at it")]
     pub(crate) is_ambiguous: bool,
 }
 

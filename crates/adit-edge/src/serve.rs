@@ -1,6 +1,6 @@
 //! One request from head to answer. The only file that knows the order of the stages:
 //!
-//! route → guard → limit → act → upstream → forward, with rescue and record around the whole.
+//! route → guard → limit → act → cache → upstream → forward, with rescue and record around the whole.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adit_http::upgrade::is_websocket;
 use adit_http3::{Protocol, RecvBody};
+use adit_policy::cache::status::CacheStatus;
 use adit_policy::host::Hostname;
 use adit_policy::policy::Settings;
 use adit_policy::policy::compress::{self, Candidate};
@@ -20,6 +21,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::act::{Act, Onward};
 use crate::body::{AnswerBody, RequestBody};
+use crate::cache::{Kept, Said};
 use crate::compress::Encoder;
 use crate::forward::Upgrade;
 use crate::record::{CLOSED, Record};
@@ -27,7 +29,7 @@ use crate::registry::View;
 use crate::rescue::{Problem, Reader};
 use crate::route::Routed;
 use crate::visitor::{Client, Visitor};
-use crate::{Edge, act, forward, guard, limit, quick, route, upstream};
+use crate::{Edge, act, cache, forward, guard, limit, quick, route, upstream};
 
 /// Where files that prove ownership are asked for (RFC 8555, section 8.3).
 const PROOFS: &str = "/.well-known/acme-challenge/";
@@ -153,6 +155,8 @@ impl Way<'_> {
 enum Passed {
     /// The edge's own answer.
     Own(Response<Bytes>),
+    /// One that was kept.
+    Kept(Box<Kept>),
     /// The origin's.
     Proxied(Box<Proxied>),
 }
@@ -162,6 +166,8 @@ struct Proxied {
     answer: Response<adit_tunnel::edge::ResponseBody>,
     version: Version,
     upgrade: Option<Upgrade>,
+    /// What the cache has to say, and whether in short too.
+    cache: Option<(CacheStatus, bool)>,
 }
 
 impl Passed {
@@ -171,10 +177,19 @@ impl Passed {
                 record.status(answer.status().as_u16());
                 answer.map(|page| AnswerBody::page(page, Some(record)))
             }
+            Self::Kept(kept) => {
+                record.status(kept.response.status().as_u16());
+                record.cached(kept.status.outcome);
+                kept.response.map(|body| AnswerBody::kept(body, record).with_idle(idle))
+            }
             Self::Proxied(proxied) => {
-                let Proxied { answer, version, upgrade } = *proxied;
+                let Proxied { answer, version, upgrade, cache } = *proxied;
                 let is_websocket = upgrade.is_some();
-                let response = forward::response(answer, version, upgrade, record);
+                cache.iter().for_each(|(status, _)| record.cached(status.outcome));
+                let mut response = forward::response(answer, version, upgrade, record);
+                if let Some((status, in_short)) = &cache {
+                    cache::say(response.headers_mut(), status, *in_short);
+                }
                 response.map(|body| body.with_idle(idle.filter(|_| !is_websocket)))
             }
         }
@@ -191,6 +206,7 @@ async fn pass(
     let Way { visitor, client, .. } = *way;
     let permitted = guard::guard(&visitor.edge, client, routed, &head.method)?;
     let identity = visitor.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let asked = head.uri.clone();
     let mut admitted = limit::admit(&visitor.edge, client, permitted, identity, &head.headers)?;
     record.hold(admitted.ticket.take());
     let onward = match act::act(admitted, &mut head)? {
@@ -201,13 +217,48 @@ async fn pass(
     if head.method == Method::CONNECT && upgrade.is_none() {
         return Err(Problem::BadRequest);
     }
-    let Onward(routed) = &onward;
+    let Onward(routed) = &*onward;
     let asking = forward::Asking { routed, client, tls: visitor.tls.as_ref(), websocket: upgrade.is_some() };
+    let outbound = |head: Parts, record: &Record| forward::request(&asking, head, RequestBody::None, record);
+    let stage = cache::Stage {
+        visitor,
+        onward: &onward,
+        head: &head,
+        asked: &asked,
+        scheme: client.scheme,
+        identified: identity.is_some(),
+        outbound: &outbound,
+    };
+    let rule = routed.settings.cache.as_ref().filter(|_| upgrade.is_none());
+    let in_short = rule.is_some_and(|rule| rule.status_header);
+    let said = if rule.is_some() { cache::answer(&stage, record).await? } else { Said::Nothing(None) };
+    let status = match said {
+        Said::Kept(kept) => return Ok(Passed::Kept(kept)),
+        Said::Passed(answer, status) => {
+            let cache = Some((status, in_short));
+            return Ok(Passed::Proxied(Box::new(Proxied { answer: *answer, version, upgrade, cache })));
+        }
+        Said::Nothing(status) => status,
+    };
+    let changing = cache::may_change(&head.method).then(|| head.clone());
     let mut outbound = forward::request(&asking, head, body, record);
-    let answer = upstream::send(&visitor.edge, &visitor.worker, &onward, &mut outbound, record).await?;
+    let turn = record.turn();
+    let ask = upstream::Ask {
+        edge: &visitor.edge,
+        worker: &visitor.worker,
+        turn,
+        asked: &mut |session| record.asked(session),
+    };
+    let answer = upstream::send(ask, &onward, &mut outbound).await?;
+    if let (Some(head), Some(store)) = (changing, &visitor.edge.cache) {
+        cache::forget(store, routed, (&head, &asked, client.scheme), (answer.status(), answer.headers()));
+    }
     match Problem::of_home(&answer) {
         Some(problem) => Err(problem),
-        None => Ok(Passed::Proxied(Box::new(Proxied { answer, version, upgrade }))),
+        None => {
+            let cache = status.map(|status| (status, in_short));
+            Ok(Passed::Proxied(Box::new(Proxied { answer, version, upgrade, cache })))
+        }
     }
 }
 

@@ -19,26 +19,32 @@ use uuid::Uuid;
 use crate::Edge;
 use crate::act::Onward;
 use crate::forward::Outbound;
-use crate::record::Record;
 use crate::registry::{Asking, Session, View};
 use crate::rescue::Problem;
 use crate::route::Routed;
 use crate::worker::Worker;
+
+/// Who asks, and who is told which connection was asked.
+pub(crate) struct Ask<'a> {
+    pub(crate) edge: &'a Edge,
+    pub(crate) worker: &'a Worker,
+    /// A number for taking turns.
+    pub(crate) turn: usize,
+    pub(crate) asked: &'a mut dyn FnMut(&Arc<Session>),
+}
 
 /// Sends a routed request and returns the answer's head with its body to come.
 ///
 /// # Errors
 /// [`Problem`] when no connection is there, or none answered.
 pub(crate) async fn send(
-    edge: &Edge,
-    worker: &Worker,
+    ask: Ask<'_>,
     onward: &Onward,
     outbound: &mut Outbound,
-    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Problem> {
     let Onward(routed) = onward;
-    let (limit, uploaded) = (routed.settings.timeouts.answer, record.uploaded());
-    let answer = within(limit, &uploaded, ask(edge, worker, routed, outbound, record)).await;
+    let uploaded = outbound.uploaded.clone();
+    let answer = within(routed.settings.timeouts.answer, &uploaded, send_once(ask, routed, outbound)).await;
     let is_too_large = routed.settings.body_limit.is_some_and(|most| uploaded.get() > most);
     answer.map_err(|problem| if is_too_large { Problem::TooLarge } else { problem })
 }
@@ -61,20 +67,18 @@ async fn within<T>(
     }
 }
 
-async fn ask(
-    edge: &Edge,
-    worker: &Worker,
+async fn send_once(
+    ask: Ask<'_>,
     routed: &Routed,
     outbound: &mut Outbound,
-    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Problem> {
+    let Ask { edge, worker, turn, asked } = ask;
     let had_body = outbound.body.is_some();
     let mut tried: Vec<Uuid> = Vec::new();
     loop {
-        let asking =
-            Asking { worker: worker.index, workers: worker.count, turn: record.turn(), tried: &tried };
+        let asking = Asking { worker: worker.index, workers: worker.count, turn, tried: &tried };
         let session = connection(edge, &asking, &routed.view, &routed.route, &routed.host).await?;
-        record.asked(&session);
+        asked(&session);
         let error = match session.connection.send(outbound.head.as_request(), &mut outbound.body).await {
             Ok(response) => return Ok(response),
             Err(error) => error,

@@ -24,6 +24,9 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OP
 /// Status codes that are counted apart.
 const STATUSES: usize = 600;
 
+/// Outcomes of the cache that are counted apart.
+const OUTCOMES: usize = 8;
+
 /// The largest status that an origin can write with its three digits.
 const ORIGIN_STATUS_MAX: usize = 999;
 
@@ -42,6 +45,11 @@ struct Word {
 struct OrderLabels {
     authority: String,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CacheLabel {
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -95,6 +103,9 @@ pub struct EdgeMetrics {
     certificate_orders: Family<OrderLabels, Counter>,
     refusals: Family<Word, Counter>,
     denied: Family<Word, Counter>,
+    cached: Family<CacheLabel, Counter>,
+    /// The same counters by outcome.
+    cached_by_index: [OnceLock<Counter>; OUTCOMES],
     /// Bans that answers of visitors have made.
     pub bans: Counter,
     errors: Family<Word, Counter>,
@@ -129,6 +140,8 @@ impl EdgeMetrics {
             certificate_orders: Family::default(),
             refusals: Family::default(),
             denied: Family::default(),
+            cached: Family::default(),
+            cached_by_index: std::array::from_fn(|_| OnceLock::new()),
             bans: Counter::default(),
             errors: Family::default(),
         };
@@ -184,9 +197,17 @@ impl EdgeMetrics {
         registry.register("certificate_orders", orders, self.certificate_orders.clone());
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
         registry.register("requests_denied", "Requests that were not let through", self.denied.clone());
+        registry.register("cache_requests", "Requests at the cache, by outcome", self.cached.clone());
         registry.register("bans", "Bans that answers have made", self.bans.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
+    }
+
+    /// Counts a request at the cache: the number of its outcome among all, and its name.
+    pub fn cached(&self, index: usize, status: &'static str) {
+        if let Some(slot) = self.cached_by_index.get(index) {
+            slot.get_or_init(|| self.cached.get_or_create(&CacheLabel { status }).clone()).inc();
+        }
     }
 
     /// Counts a request that was not let through.

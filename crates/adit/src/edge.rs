@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_cache::{Room, Store};
 use adit_config::edge::{AccessLog as AccessLogTo, EdgeFile};
 use adit_config::stored::{StoredTunnel, not_created};
 use adit_control::authority::{Authority, CERTIFICATE_FILE};
@@ -199,6 +200,9 @@ fn build(
     let certs = certificates.table(&snapshot)?;
     let edge = Edge::new(snapshot, certs, EdgeMetrics::new(VERSION), access_log);
     let mut edge = edge.map_err(Failure::broke)?;
+    let room = Room { memory: file.cache.memory, disk: file.cache.disk, inactive: file.cache.inactive };
+    edge.cache =
+        Some(Store::open(&file.cache.folder, room).map_err(|error| named(&file.cache.folder, error))?);
     edge.read_policy = adit_config::policy::decode_wire;
     edge.location = file.domain.to_string();
     edge.alt_svc = alt_svc(file.http3, bound);

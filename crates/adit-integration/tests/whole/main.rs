@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod browser;
+mod cache;
 mod certificates;
 mod command;
 mod door;

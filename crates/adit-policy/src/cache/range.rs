@@ -45,6 +45,12 @@ impl Wanted {
         }
     }
 
+    /// Whether it is all of it, in other words.
+    #[must_use]
+    pub fn is_everything(self) -> bool {
+        self == Self::From(0)
+    }
+
     /// The part of something of this length.
     #[must_use]
     pub fn part_of(self, length: u64) -> Part {

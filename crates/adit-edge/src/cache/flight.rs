@@ -1,0 +1,138 @@
+//! One fetch at a time for each key: whoever comes first leads, the others follow.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use adit_cache::Object;
+use adit_policy::cache::vary::Selecting;
+use tokio::sync::watch;
+
+use crate::rescue::Problem;
+
+/// For how long nobody waits for what was not kept the last time (Varnish: hit-for-miss).
+const ALONE_FOR: Duration = Duration::from_secs(30);
+/// Keys of which that is remembered.
+const ALONE_MAX: usize = 8_192;
+
+/// What responses under a key vary with, and since when that is known.
+pub(crate) type Varies = (Arc<Selecting>, SystemTime);
+
+/// What a fetch has come to, for those who follow.
+#[derive(Clone, Debug)]
+pub(crate) enum Landing {
+    /// It is kept, or just being so. Where it varies: with what, and since when that is known.
+    Kept(Arc<Object>, Option<Varies>),
+    /// It is not kept: everybody fetches for himself.
+    Alone,
+    /// It has failed.
+    Failed(Arc<Problem>),
+}
+
+/// All fetches that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    state: Mutex<State>,
+    keys: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    flying: HashMap<u64, watch::Receiver<Option<Landing>>>,
+    alone: HashMap<u64, Instant>,
+}
+
+/// Who a request is.
+pub(crate) enum Boarded<F> {
+    /// The one who fetches.
+    Leads(Flight),
+    /// One who waits for this.
+    Follows(F),
+}
+
+/// A fetch. Dropped without a word, its followers fetch for themselves.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// `None`: nobody follows.
+    number: Option<u64>,
+    landing: watch::Sender<Option<Landing>>,
+}
+
+impl Flights {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leads, or follows.
+    pub(super) fn board(&self, key: &str) -> Boarded<impl Future<Output = Landing> + use<>> {
+        let number = self.keys.hash_one(key);
+        let mut state = self.lock();
+        // One whose sender is gone was cut off: nobody would ever land.
+        let flying = state.flying.get(&number).filter(|landing| landing.has_changed().is_ok());
+        if let Some(landing) = flying {
+            return Boarded::Follows(wait(landing.clone()));
+        }
+        let (landing, receiver) = watch::channel(None);
+        state.flying.insert(number, receiver);
+        Boarded::Leads(Flight { number: Some(number), landing })
+    }
+
+    /// A fetch that nobody follows.
+    pub(super) fn private() -> Flight {
+        let (landing, _) = watch::channel(None);
+        Flight { number: None, landing }
+    }
+
+    /// Whether nobody waits for others under this key.
+    pub(super) fn is_alone(&self, key: &str) -> bool {
+        let mut state = self.lock();
+        if state.alone.is_empty() {
+            return false;
+        }
+        let number = self.keys.hash_one(key);
+        let since = state.alone.get(&number).copied();
+        let still = since.is_some_and(|since| since.elapsed() < ALONE_FOR);
+        if since.is_some() && !still {
+            state.alone.remove(&number);
+        }
+        still
+    }
+
+    /// Remembers whether what is fetched under a key is kept.
+    pub(super) fn note(&self, key: &str, is_kept: bool) {
+        let number = self.keys.hash_one(key);
+        let mut state = self.lock();
+        if is_kept {
+            state.alone.remove(&number);
+            return;
+        }
+        if state.alone.len() >= ALONE_MAX {
+            state.alone.retain(|_, since| since.elapsed() < ALONE_FOR);
+        }
+        if state.alone.len() < ALONE_MAX {
+            state.alone.insert(number, Instant::now());
+        }
+    }
+
+    /// The fetch is over; the next request looks for itself.
+    pub(super) fn end(&self, flight: Flight) {
+        if let Some(number) = flight.number {
+            self.lock().flying.remove(&number);
+        }
+    }
+}
+
+impl Flight {
+    /// Tells the followers.
+    pub(super) fn land(&self, landing: Landing) {
+        self.landing.send_replace(Some(landing));
+    }
+}
+
+async fn wait(mut landing: watch::Receiver<Option<Landing>>) -> Landing {
+    match landing.wait_for(Option::is_some).await {
+        Ok(landed) => landed.clone().unwrap_or(Landing::Alone),
+        Err(_) => Landing::Alone,
+    }
+}
