@@ -15,6 +15,7 @@ mod order;
 mod proof;
 
 pub use account::Session;
+pub use client::Https;
 pub use file::{CertificateError, Loaded};
 pub use order::{KeyKind, OrderError, Wanted};
 pub use proof::{Proof, Prover};

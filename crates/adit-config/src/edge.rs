@@ -2,6 +2,7 @@
 
 pub(crate) mod acme;
 mod cache;
+mod doors;
 mod hostnames;
 mod listen;
 mod ports;
@@ -26,6 +27,7 @@ use crate::yaml::{self, Node, Span, Table};
 
 pub use acme::{Acme, Authority, CertificateKey, Challenge, ExternalAccount, Rfc2136, TsigAlgorithm};
 pub use cache::CacheRoom;
+pub use doors::CrowdsecEntry;
 pub use listen::Listen;
 pub use ports::PortEntry;
 pub use tunnels::{TunnelAddition, TunnelEntry};
@@ -65,6 +67,10 @@ pub struct EdgeFile {
     pub trusted: Option<Trust>,
     /// Room for what is kept.
     pub cache: CacheRoom,
+    /// Files of addresses that are kept out.
+    pub deny_lists: Vec<PathBuf>,
+    /// Where more of them come from.
+    pub crowdsec: Option<CrowdsecEntry>,
     /// Where the access log goes.
     pub access_log: AccessLog,
     source: Source,
@@ -163,6 +169,8 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let names = hostnames::decode(defaults, hostnames, files, findings);
     let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
     let cache = cache::decode(table.take("cache"), data_dir.unwrap_or("data"), findings);
+    let deny_lists = table.take("deny-lists").map(|node| doors::decode_lists(node, files, findings));
+    let crowdsec = table.take("crowdsec").and_then(|node| doors::decode_crowdsec(node, files, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
     table.finish(findings);
     let source = findings.source().clone();
@@ -183,6 +191,8 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         hostnames: names.layers,
         trusted,
         cache: cache?,
+        deny_lists: deny_lists.unwrap_or_default(),
+        crowdsec,
         access_log: access_log.unwrap_or_default(),
         source,
     })

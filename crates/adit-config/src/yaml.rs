@@ -11,8 +11,8 @@ mod suggest;
 use std::sync::Arc;
 
 pub use decode::{
-    Table, boolean, duration, integer, list, one_or_many, one_word, optional_text, path_text, period, text,
-    truth_of, word,
+    Table, boolean, duration, integer, list, one_or_many, one_word, optional_text, parse_period, path_text,
+    period, text, truth_of, word,
 };
 pub(crate) use json::{json_node, json_table};
 pub use parse::parse;

@@ -9,6 +9,10 @@ pub mod authority;
 
 pub mod renewal;
 
+pub mod shutoff;
+
+pub mod crowdsec;
+
 pub mod tunnels;
 
 pub mod watch;

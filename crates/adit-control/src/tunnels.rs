@@ -16,6 +16,7 @@ use adit_wire::secret::Secret;
 use uuid::Uuid;
 
 use crate::files::{self, Access};
+use crate::shutoff;
 
 /// Bytes of a secret that we make; cloudflared's are as long.
 const SECRET_BYTES: usize = 32;
@@ -73,7 +74,8 @@ impl Tunnels {
     /// # Errors
     /// A report of clashes between the two places.
     pub fn snapshot(&self) -> Result<Snapshot, TunnelsError> {
-        merge(&self.edge, self.stored.clone()).map_err(TunnelsError::Report)
+        let snapshot = merge(&self.edge, self.stored.clone()).map_err(TunnelsError::Report)?;
+        Ok(snapshot.with_shutoff(shutoff::read(&self.edge.data_dir)))
     }
 
     /// The edge's file.

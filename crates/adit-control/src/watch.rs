@@ -9,12 +9,14 @@ use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// A change comes as several events; this much silence ends it.
 const SETTLE: Duration = Duration::from_millis(150);
+/// Where there is never silence, as beside a log, it is looked at after this time.
+const SETTLE_MAX: Duration = Duration::from_millis(450);
 
 /// A running watch. It ends with this.
 #[derive(Debug)]
@@ -69,10 +71,11 @@ fn settled(events: &Receiver<()>) -> bool {
     if events.recv().is_err() {
         return false;
     }
+    let start = Instant::now();
     loop {
         match events.recv_timeout(SETTLE) {
-            Ok(()) => {}
-            Err(RecvTimeoutError::Timeout) => return true,
+            Ok(()) if start.elapsed() < SETTLE_MAX => {}
+            Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
     }
@@ -99,6 +102,22 @@ fn fingerprint(paths: &[PathBuf]) -> u64 {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_change_is_seen_beside_a_file_that_is_written_all_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yml");
+        fs::write(&path, "1").unwrap();
+        let (sender, seen) = channel();
+        let _watch = watch(std::slice::from_ref(&path), move || sender.send(()).unwrap_or_default()).unwrap();
+        let log = folder.path().join("access.log");
+        let start = Instant::now();
+        fs::write(&path, "2").unwrap();
+        while seen.recv_timeout(Duration::from_millis(10)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it is never looked at");
+            fs::write(&log, format!("{:?}", start.elapsed())).unwrap();
+        }
+    }
 
     #[test]
     fn a_swapped_link_is_a_change() {

@@ -1,8 +1,15 @@
 //! The edge's local endpoints: health, readiness, metrics and the state of its tunnels. Never on a public address.
 
-use adit_http::local::Answer;
+mod bans;
+
+pub use bans::{remember, remembered};
+
+use std::time::SystemTime;
+
+use adit_cache::Purge;
+use adit_http::local::{Answer, Asked};
 use adit_lifecycle::readiness::Readiness;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 
 use crate::Edge;
@@ -10,20 +17,65 @@ use crate::registry::Session;
 
 /// Answers a local request.
 #[must_use]
-pub fn answer(edge: &Edge, readiness: &Readiness, method: &Method, path: &str) -> Answer {
-    if method != Method::GET && method != Method::HEAD {
-        return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+pub fn answer(edge: &Edge, readiness: &Readiness, asked: &Asked) -> Answer {
+    if !asked.method.is_safe() {
+        return change(edge, asked);
     }
-    match path {
+    match asked.path.as_str() {
         "/healthz" => Answer::text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(readiness),
         "/metrics" => {
+            count_cache(edge);
             edge.metrics.records_dropped.set(i64::try_from(edge.access_log.dropped()).unwrap_or(i64::MAX));
             Answer::metrics(edge.metrics.encode())
         }
         "/tunnels" => Answer::json(StatusCode::OK, tunnels(edge).to_string()),
+        "/bans" => Answer::json(StatusCode::OK, bans::list(&edge.doors).to_string()),
+        "/cache" => Answer::json(StatusCode::OK, cache(edge).to_string()),
+        "/shutoff" => Answer::json(StatusCode::OK, shutoff(edge).to_string()),
         _ => Answer::not_found(),
     }
+}
+
+/// Changes something, and says what has become of it.
+fn change(edge: &Edge, asked: &Asked) -> Answer {
+    let done = match (asked.method.as_str(), asked.path.as_str()) {
+        ("POST", "/bans") => bans::add(&edge.doors, &asked.body),
+        ("DELETE", "/bans") => bans::remove(&edge.doors, &asked.body),
+        ("POST", "/cache/purge") => purge(edge, &asked.body),
+        ("POST" | "DELETE" | "PUT" | "PATCH", _) => return Answer::not_found(),
+        _ => return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET, POST or DELETE\n"),
+    };
+    match done {
+        Ok(done) => Answer::json(StatusCode::OK, done.to_string()),
+        Err(error) => Answer::json(StatusCode::BAD_REQUEST, json!({ "error": error }).to_string()),
+    }
+}
+
+fn purge(edge: &Edge, body: &[u8]) -> Result<serde_json::Value, String> {
+    let purge: Purge = serde_json::from_slice(body).map_err(|error| format!("not a purge: {error}"))?;
+    let store = edge.cache.as_ref().ok_or("nothing is kept at this edge")?;
+    store.purge(purge.clone(), SystemTime::now()).map_err(|error| error.to_string())?;
+    tracing::info!(?purge, "purged");
+    Ok(json!({ "purged": true }))
+}
+
+fn cache(edge: &Edge) -> serde_json::Value {
+    let stats = edge.cache.as_ref().map(|store| store.stats()).unwrap_or_default();
+    json!({ "objects": stats.objects, "bytes": stats.bytes, "memory": stats.memory })
+}
+
+fn count_cache(edge: &Edge) {
+    if let Some(store) = &edge.cache {
+        let stats = store.stats();
+        edge.metrics.cache_size(stats.objects as u64, stats.bytes, stats.memory);
+    }
+}
+
+fn shutoff(edge: &Edge) -> serde_json::Value {
+    let view = edge.registry.view();
+    let names = view.snapshot.shutoff().patterns().iter().map(ToString::to_string);
+    json!({ "names": names.collect::<Vec<_>>() })
 }
 
 fn ready(readiness: &Readiness) -> Answer {
@@ -67,7 +119,7 @@ fn tunnels(edge: &Edge) -> serde_json::Value {
 }
 
 fn connection(session: &Session) -> serde_json::Value {
-    let since = session.since.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = session.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     json!({
         "id": session.id.to_string(), "connector": session.connector.to_string(), "index": session.index,
         "protocol": session.connection.protocol().as_str(), "remote": session.remote.to_string(),

@@ -32,6 +32,8 @@ pub mod guard;
 
 mod limit;
 
+pub mod purge;
+
 mod act;
 
 mod cache;

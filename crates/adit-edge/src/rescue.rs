@@ -59,6 +59,12 @@ pub(crate) enum Problem {
     /// The answer did not begin in time.
     #[error("the answer did not begin within {0:?}")]
     Slow(Duration),
+    /// The call is not signed by whom it is about.
+    #[error("the signature is wrong, or too old")]
+    NotSigned,
+    /// What was asked for cannot be written down.
+    #[error("it cannot be written down")]
+    NotRemembered,
     /// The visitor wants what is kept, and nothing is.
     #[error("nothing is kept")]
     NotKept,
@@ -94,6 +100,8 @@ impl Problem {
             Self::TooLarge => "body_too_large",
             Self::Slow(_) => "origin_silent",
             Self::NotKept => "not_kept",
+            Self::NotSigned => "not_signed",
+            Self::NotRemembered => "not_remembered",
             Self::Again(problem) => problem.code(),
             Self::NoConnection => "no_connection",
             Self::Home(StatusCode::NOT_FOUND) => "no_rule",
@@ -111,14 +119,18 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownHost | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::CertificateRequired | Self::Banned | Self::Denied | Self::Dropped => StatusCode::FORBIDDEN,
+            Self::CertificateRequired | Self::Banned | Self::Denied | Self::Dropped | Self::NotSigned => {
+                StatusCode::FORBIDDEN
+            }
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften(_) | Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) | Self::NotKept => StatusCode::GATEWAY_TIMEOUT,
             Self::Again(problem) => problem.status(),
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
-            Self::NoConnection | Self::Maintenance(_) | Self::ShutOff => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoConnection | Self::Maintenance(_) | Self::ShutOff | Self::NotRemembered => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Home(status) => *status,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
@@ -174,6 +186,8 @@ impl Problem {
             Self::TooMuch => {
                 ("Too many requests at once", "Please wait until your other requests are answered.")
             }
+            Self::NotSigned => ("Not allowed", "The signature is wrong, or older than five minutes."),
+            Self::NotRemembered => ("Not now", "This could not be written down. Please try again."),
             Self::NotKept => {
                 ("Nothing is kept", "There is no copy of this here, and none was to be fetched.")
             }

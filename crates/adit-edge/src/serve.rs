@@ -29,7 +29,7 @@ use crate::registry::View;
 use crate::rescue::{Problem, Reader};
 use crate::route::Routed;
 use crate::visitor::{Client, Visitor};
-use crate::{Edge, act, cache, forward, guard, limit, quick, route, upstream};
+use crate::{Edge, act, cache, forward, guard, limit, purge, quick, route, upstream};
 
 /// Where files that prove ownership are asked for (RFC 8555, section 8.3).
 const PROOFS: &str = "/.well-known/acme-challenge/";
@@ -209,6 +209,9 @@ async fn pass(
     let asked = head.uri.clone();
     let mut admitted = limit::admit(&visitor.edge, client, permitted, identity, &head.headers)?;
     record.hold(admitted.ticket.take());
+    if purge::is_call(&visitor.edge, &head) {
+        return purge::answer(&visitor.edge, &admitted, &head, body).await.map(Passed::Own);
+    }
     let onward = match act::act(admitted, &mut head)? {
         Act::Answer(answer) => return Ok(Passed::Own(answer)),
         Act::Onward(onward) => onward,
@@ -333,7 +336,12 @@ fn plain(
     if view.snapshot.http_mode == HttpMode::Serve || client.scheme == "https" {
         return None;
     }
-    Some(match route::find(view, request.uri(), request.headers()) {
+    let host = route::find(view, request.uri(), request.headers());
+    // What is switched off says so, and sends nobody elsewhere.
+    if host.as_ref().is_ok_and(|host| view.snapshot.shutoff().includes(host.as_str())) {
+        return None;
+    }
+    Some(match host {
         Ok(host) => Ok(redirect(host.as_str(), visitor.edge.https_port, request)),
         Err(_) => Err(Closed),
     })

@@ -106,6 +106,9 @@ pub struct EdgeMetrics {
     cached: Family<CacheLabel, Counter>,
     /// The same counters by outcome.
     cached_by_index: [OnceLock<Counter>; OUTCOMES],
+    cache_objects: Gauge,
+    cache_disk: Gauge,
+    cache_memory: Gauge,
     /// Bans that answers of visitors have made.
     pub bans: Counter,
     errors: Family<Word, Counter>,
@@ -142,6 +145,9 @@ impl EdgeMetrics {
             denied: Family::default(),
             cached: Family::default(),
             cached_by_index: std::array::from_fn(|_| OnceLock::new()),
+            cache_objects: Gauge::default(),
+            cache_disk: Gauge::default(),
+            cache_memory: Gauge::default(),
             bans: Counter::default(),
             errors: Family::default(),
         };
@@ -198,6 +204,19 @@ impl EdgeMetrics {
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
         registry.register("requests_denied", "Requests that were not let through", self.denied.clone());
         registry.register("cache_requests", "Requests at the cache, by outcome", self.cached.clone());
+        registry.register("cache_objects", "Stored responses", self.cache_objects.clone());
+        registry.register_with_unit(
+            "cache_disk",
+            "What they take on disk",
+            Unit::Bytes,
+            self.cache_disk.clone(),
+        );
+        registry.register_with_unit(
+            "cache_memory",
+            "What they take in memory",
+            Unit::Bytes,
+            self.cache_memory.clone(),
+        );
         registry.register("bans", "Bans that answers have made", self.bans.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
@@ -207,6 +226,15 @@ impl EdgeMetrics {
     pub fn cached(&self, index: usize, status: &'static str) {
         if let Some(slot) = self.cached_by_index.get(index) {
             slot.get_or_init(|| self.cached.get_or_create(&CacheLabel { status }).clone()).inc();
+        }
+    }
+
+    /// Notes how much is stored: responses, bytes on disk, bytes in memory.
+    pub fn cache_size(&self, objects: u64, disk: u64, memory: u64) {
+        for (gauge, number) in
+            [(&self.cache_objects, objects), (&self.cache_disk, disk), (&self.cache_memory, memory)]
+        {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
         }
     }
 

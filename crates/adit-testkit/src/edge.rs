@@ -70,6 +70,20 @@ impl Edge {
         self.folder.path().join(name)
     }
 
+    /// Its file with the addresses in fact, for commands that ask it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        let text = fs::read_to_string(self.file("edge.yml")).unwrap();
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        lines[1] = format!("listen: {{ admin: '{}' }}", self.admin);
+        let path = self.file("edge-now.yml");
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        path
+    }
+
     /// A visitor who trusts it.
     #[must_use]
     pub fn visitor(&self) -> Visitor {

@@ -11,6 +11,7 @@
 pub mod access;
 pub mod acme;
 pub mod connector;
+pub mod crowdsec;
 pub mod edge;
 pub mod git;
 pub mod home;

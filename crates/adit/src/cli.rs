@@ -74,6 +74,16 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = Answer::Text)]
         output: Answer,
     },
+    /// What is kept at an edge: how much it is, and that it is not to be used any longer.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Addresses that are kept out of a running edge.
+    #[command(subcommand)]
+    Ban(BanCommand),
+    /// Switch names off: they answer 503 within a second, also after a restart, until `adit resume`.
+    Shutoff(NamesArgs),
+    /// Take names back into service that `adit shutoff` has switched off.
+    Resume(NamesArgs),
     /// What happens to a URL at an edge: whose it is, who ends TLS, and who can read it.
     Explain {
         /// The URL, or a host name.
@@ -95,6 +105,122 @@ pub enum Command {
     /// Print the manual page.
     #[command(hide = true)]
     Man,
+}
+
+/// Names at an edge.
+#[derive(Args, Clone, Debug)]
+pub struct NamesArgs {
+    /// Host names, or `*.domain`.
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub names: Vec<String>,
+    /// All of them, ports included.
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+    /// The edge's file.
+    #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+    pub config: PathBuf,
+}
+
+/// Commands on what is kept.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// How much is kept.
+    Status {
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+        /// How to answer.
+        #[arg(long, value_enum, default_value_t = Answer::Text)]
+        output: Answer,
+    },
+    /// Say that something is not to be used any longer.
+    Purge(PurgeArgs),
+}
+
+/// What is purged, and by whom.
+#[derive(Args, Clone, Debug)]
+pub struct PurgeArgs {
+    /// What is purged.
+    #[command(flatten)]
+    pub what: PurgeWhat,
+    /// Make it stale in place of removing it: it still stands in when home is away.
+    #[arg(long)]
+    pub soft: bool,
+    /// The edge's file: the call goes to its admin address.
+    #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+    pub config: PathBuf,
+    /// Call the edge through one of the site's own names instead, from anywhere: `https://docs.home.example`.
+    #[arg(long, value_name = "URL", requires = "credentials-file")]
+    pub through: Option<String>,
+    /// The credentials of the tunnel that serves that name.
+    #[arg(id = "credentials-file", long, env = "TUNNEL_CRED_FILE", value_name = "FILE")]
+    pub credentials_file: Option<PathBuf>,
+    /// Certificate authority of the edge, in PEM, where it is not the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+}
+
+/// What is purged: one of these.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct PurgeWhat {
+    /// Everything.
+    #[arg(long)]
+    pub all: bool,
+    /// A host name, or `*.domain`.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// One URL, in every form that is kept.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Everything whose URL begins so.
+    #[arg(long, value_name = "URL")]
+    pub prefix: Option<String>,
+    /// Everything that its origin has given this tag (`Cache-Tag`, `Surrogate-Key`).
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+}
+
+/// Commands on bans.
+#[derive(Debug, Subcommand)]
+pub enum BanCommand {
+    /// Who is kept out, since when, until when and why.
+    List {
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+        /// How to answer.
+        #[arg(long, value_enum, default_value_t = Answer::Text)]
+        output: Answer,
+    },
+    /// Keep an address or a network out.
+    Add {
+        /// `192.0.2.7` or `198.51.100.0/24`.
+        network: String,
+        /// For how long: `1h`, `7d`. Without it, for ever.
+        #[arg(long, value_name = "TIME")]
+        time: Option<String>,
+        /// Of this name only.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Why, for whoever reads the list.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+    },
+    /// Let an address or a network in again.
+    Remove {
+        /// As it stands in the list.
+        network: String,
+        /// To this name only.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The edge's file.
+        #[arg(long, short, env = "ADIT_EDGE_CONFIG", value_name = "FILE", default_value = "edge.yml")]
+        config: PathBuf,
+    },
 }
 
 /// Commands of the edge.

@@ -22,6 +22,7 @@ use adit_connector::endpoints::{self, About};
 use adit_connector::session::Sessions;
 use adit_control::renewal::Renewal;
 use adit_control::watch::Watch;
+use adit_http::local::Asked;
 use adit_lifecycle::drain::{self, DrainTrigger};
 use adit_lifecycle::signal::Signals;
 use adit_lifecycle::workers::{Workers, default_count};
@@ -188,8 +189,7 @@ fn start_metrics(
     let (connector, about) = (connector.clone(), Arc::new(about));
     let start = |address: SocketAddr| {
         let (connector, about) = (connector.clone(), about.clone());
-        let answer =
-            move |method: &http::Method, path: &str| endpoints::answer(&connector, &about, method, path);
+        let answer = move |asked: &Asked| endpoints::answer(&connector, &about, &asked.method, &asked.path);
         local::start("metrics", address, answer)
     };
     let Some(address) = address else {

@@ -1,6 +1,7 @@
 //! `adit edge`: build, bind, run, reload, drain.
 
 mod certificates;
+mod doors;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use adit_config::edge::{AccessLog as AccessLogTo, EdgeFile};
 use adit_config::stored::{StoredTunnel, not_created};
 use adit_control::authority::{Authority, CERTIFICATE_FILE};
 use adit_control::files::{self, Access};
+use adit_control::shutoff;
 use adit_control::tunnels::Tunnels;
 use adit_control::watch::{Watch, watch};
 use adit_edge::listener::{Addresses, Bound, tables};
@@ -26,8 +28,9 @@ use adit_telemetry::access_log::{AccessLog, Output};
 use adit_telemetry::metrics::EdgeMetrics;
 use http::HeaderValue;
 
-use adit_http::local::Answer;
+use adit_http::local::{Answer, Asked};
 use certificates::Certificates;
+use doors::Doors;
 
 use crate::VERSION;
 use crate::failure::Failure;
@@ -82,7 +85,8 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let admin = start_admin(file.listen.admin, &edge, &readiness, &certificates)?;
     // Who is told that the edge serves finds it ready.
     readiness.wait();
-    let watch = start_watch(config, file, &edge, certificates)?;
+    let doors = Doors::start(file, &edge)?;
+    let watch = start_watch(config, file, &edge, certificates, doors)?;
     Ok(Running {
         edge,
         addresses,
@@ -257,14 +261,14 @@ fn start_admin(
 ) -> Result<Option<Local>, Failure> {
     let Some(address) = address else { return Ok(None) };
     let (edge, readiness, certificates) = (edge.clone(), readiness.clone(), certificates.clone());
-    let answer = move |method: &http::Method, path: &str| match path {
+    let answer = move |asked: &Asked| match asked.path.as_str() {
         "/certificates" => Answer::json(http::StatusCode::OK, certificates.status().to_string()),
-        _ => {
+        path => {
             if path == "/metrics" {
                 let (good, missing, first_end) = certificates.count();
                 edge.metrics.certificates(good, missing, first_end);
             }
-            endpoints::answer(&edge, &readiness, method, path)
+            endpoints::answer(&edge, &readiness, asked)
         }
     };
     local::start("admin", address, answer).map(Some)
@@ -276,14 +280,16 @@ fn start_watch(
     file: &EdgeFile,
     edge: &Arc<Edge>,
     certificates: Arc<Certificates>,
+    doors: Arc<Doors>,
 ) -> Result<Option<Watch>, Failure> {
     let stored = StoredTunnel::directory(&file.data_dir);
     files::make_folder(&stored).map_err(|error| named(&stored, error))?;
-    let mut paths = vec![config.to_owned(), stored];
+    let mut paths = vec![config.to_owned(), stored, shutoff::file(&file.data_dir)];
+    paths.extend(file.deny_lists.clone());
     paths.extend(file.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
     paths.extend(file.tunnels.iter().map(|tunnel| tunnel.secret_file.clone()));
     let (config, edge) = (config.to_owned(), edge.clone());
-    let changed = move || match reload(&config, &edge, &certificates) {
+    let changed = move || match reload(&config, &edge, &certificates, &doors) {
         Ok(tunnels) => tracing::info!(tunnels, "configuration reloaded"),
         Err(failure) => {
             tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}")
@@ -298,12 +304,18 @@ fn start_watch(
     }
 }
 
-fn reload(config: &Path, edge: &Edge, certificates: &Arc<Certificates>) -> Result<usize, Failure> {
+fn reload(
+    config: &Path,
+    edge: &Arc<Edge>,
+    certificates: &Arc<Certificates>,
+    doors: &Arc<Doors>,
+) -> Result<usize, Failure> {
     let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
     let snapshot = snapshot(&tunnels)?;
     let count = snapshot.tunnels().len();
     certificates.reload(tunnels.edge())?;
     edge.tls.set_certificates(certificates.table(&snapshot)?);
+    doors.reload(tunnels.edge(), edge);
     edge.replace_snapshot(snapshot);
     Ok(count)
 }

@@ -12,6 +12,12 @@ pub mod connect;
 
 pub mod status;
 
+pub mod cache;
+
+pub mod ban;
+
+pub mod shutoff;
+
 pub mod tunnel;
 
 pub mod demo;
@@ -21,6 +27,8 @@ pub mod access;
 pub mod check;
 
 pub mod ingress;
+
+mod admin;
 
 mod local;
 

@@ -5,8 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use adit_http::local::{Answer, serve};
-use http::Method;
+use adit_http::local::{Answer, Asked, serve};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -20,9 +19,21 @@ const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 
 /// Asks a local server of a running process: status and body. `None` when nobody answers.
 pub(crate) fn ask(address: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+    send(address, "GET", path, "")
+}
+
+/// The same with another method and with JSON.
+pub(crate) fn send(address: SocketAddr, method: &str, path: &str, json: &str) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, ASK_TIMEOUT).ok()?;
     stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+    let length = json.len();
+    let body = if json.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Type: application/json\r\nContent-Length: {length}\r\n")
+    };
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{body}\r\n{json}");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer).ok()?;
     let end = answer.windows(4).position(|at| at == b"\r\n\r\n")?;
@@ -45,7 +56,7 @@ pub(crate) struct Local {
 pub(crate) fn start(
     what: &str,
     address: SocketAddr,
-    answer: impl Fn(&Method, &str) -> Answer + Send + 'static,
+    answer: impl Fn(&Asked) -> Answer + Send + 'static,
 ) -> Result<Local, Failure> {
     let failed =
         |error: std::io::Error| Failure::input(format!("cannot listen on {address} ({what}): {error}"));

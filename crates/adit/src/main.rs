@@ -8,11 +8,12 @@ use std::process::ExitCode;
 
 use adit::cli::spelling::normalised;
 use adit::cli::{
-    Answer, Cli, Command, EdgeCommand, IngressCommand, LogFormat, TunnelArgs, TunnelCommand, hours,
+    Answer, BanCommand, CacheCommand, Cli, Command, EdgeCommand, IngressCommand, LogFormat, TunnelArgs,
+    TunnelCommand, hours,
 };
 use adit::connect::LogFlags;
 use adit::failure::Failure;
-use adit::{access, check, connect, demo, edge, explain, ingress, status, tunnel};
+use adit::{access, ban, cache, check, connect, demo, edge, explain, ingress, shutoff, status, tunnel};
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
@@ -60,6 +61,13 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Tunnel(args) => run_tunnel(args),
         Command::Access(command) => access::run(command.args()).map(done),
         Command::Status { config, output } => status::status(config, *output == Answer::Json),
+        Command::Cache(CacheCommand::Status { config, output }) => {
+            cache::status(config, *output == Answer::Json)
+        }
+        Command::Cache(CacheCommand::Purge(args)) => cache::purge(args),
+        Command::Ban(command) => run_ban(command),
+        Command::Shutoff(args) => shutoff::off(args),
+        Command::Resume(args) => shutoff::on(args),
         Command::Explain { url, config } => explain::explain(config, url),
         Command::Check { file } => check::check(file),
         Command::Completion { shell } => Ok(completion(*shell)),
@@ -69,6 +77,16 @@ fn run(cli: &Cli) -> Result<String, Failure> {
 
 fn done((): ()) -> String {
     String::new()
+}
+
+fn run_ban(command: &BanCommand) -> Result<String, Failure> {
+    match command {
+        BanCommand::List { config, output } => ban::list(config, *output == Answer::Json),
+        BanCommand::Add { network, time, name, reason, config } => {
+            ban::add(config, network, time.as_deref(), name.as_deref(), reason.as_deref())
+        }
+        BanCommand::Remove { network, name, config } => ban::remove(config, network, name.as_deref()),
+    }
 }
 
 fn run_tunnel(args: &TunnelArgs) -> Result<String, Failure> {

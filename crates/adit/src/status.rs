@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use adit_config::edge::EdgeFile;
 use serde_json::{Value, json};
 
+use crate::admin::Admin;
 use crate::failure::Failure;
-use crate::{local, unix_now};
+use crate::unix_now;
 
 const DAY: i64 = 24 * 3600;
 
@@ -17,21 +17,17 @@ const DAY: i64 = 24 * 3600;
 /// # Errors
 /// When the file has errors, or no edge answers.
 pub fn status(config: &Path, as_json: bool) -> Result<String, Failure> {
-    let (file, _) = EdgeFile::load(config).map_err(Failure::input)?;
-    let admin =
-        file.listen.admin.ok_or_else(|| Failure::input("the edge has no admin address (`listen.admin`)"))?;
-    let ask = |path: &str| -> Option<Value> {
-        let (_, body) = local::ask(admin, path)?;
-        serde_json::from_slice(&body).ok()
-    };
-    let nobody = || Failure::broke(format!("no edge answers at {admin}; does it run?"));
-    let certificates = ask("/certificates").ok_or_else(nobody)?;
-    let tunnels = ask("/tunnels").ok_or_else(nobody)?;
+    let admin = Admin::of(config)?;
+    let (certificates, tunnels) = (admin.get("/certificates")?, admin.get("/tunnels")?);
+    let shutoff = admin.get("/shutoff")?;
     if as_json {
-        let all = json!({ "tunnels": tunnels["tunnels"], "certificates": certificates });
+        let all = json!({
+            "tunnels": tunnels["tunnels"], "certificates": certificates, "shutoff": shutoff["names"],
+        });
         return Ok(format!("{all:#}\n"));
     }
     let mut text = String::new();
+    write_shutoff(&mut text, &shutoff);
     write_tunnels(&mut text, &tunnels);
     write_certificates(&mut text, &certificates, unix_now());
     Ok(text)
@@ -43,12 +39,19 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.push('\n');
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
 fn words(value: &Value) -> String {
     list(value).filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn write_shutoff(text: &mut String, shutoff: &Value) {
+    for name in list(&shutoff["names"]).filter_map(Value::as_str) {
+        let what = if name == "*" { "EVERYTHING" } else { name };
+        line(text, format_args!("SWITCHED OFF: {what} answers 503 until `adit resume`"));
+    }
 }
 
 fn write_tunnels(text: &mut String, tunnels: &Value) {
@@ -92,8 +95,8 @@ fn write_certificates(text: &mut String, certificates: &Value, now: i64) {
     }
 }
 
-/// A moment as people say it.
-fn moment(at: i64, now: i64) -> String {
+/// A moment to come, as people say it.
+pub(crate) fn moment(at: i64, now: i64) -> String {
     let seconds = u64::try_from(at - now).unwrap_or_default();
     match seconds {
         0 => "now".to_owned(),

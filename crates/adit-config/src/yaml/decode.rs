@@ -180,14 +180,20 @@ pub fn duration(node: &Node, findings: &mut Findings) -> Option<Duration> {
 
 /// A duration that may be long: `1y`, `30d`, `2w`, or as [`duration`] reads it.
 pub fn period(node: &Node, findings: &mut Findings) -> Option<Duration> {
-    const DAY: u64 = 24 * 3600;
     let word = text(node, findings)?;
+    parse_period(word).or_else(|| duration(node, findings))
+}
+
+/// The same of a text.
+#[must_use]
+pub fn parse_period(word: &str) -> Option<Duration> {
+    const DAY: u64 = 24 * 3600;
     for (unit, seconds) in [("y", 365 * DAY), ("w", 7 * DAY), ("d", DAY)] {
         if let Some(number) = word.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok()) {
             return Some(Duration::from_secs(u64::from(number) * seconds));
         }
     }
-    duration(node, findings)
+    parse_duration(word).ok()
 }
 
 /// A truth value, where it is one.

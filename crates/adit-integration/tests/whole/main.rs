@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod bans;
 mod browser;
 mod cache;
 mod certificates;
@@ -18,6 +19,7 @@ mod origins;
 mod policy;
 mod ports;
 mod program;
+mod purge;
 mod push;
 mod refusals;
 mod replay;

@@ -44,6 +44,15 @@ impl TunnelSecret {
         Self { accepted }
     }
 
+    /// Whether something holds for one of the secrets that are good now, such as that it has made a signature. All are tried.
+    #[must_use]
+    pub fn any(&self, now_unix: u64, holds: impl Fn(&[u8]) -> bool) -> bool {
+        let live = |secret: &&AcceptedSecret| {
+            secret.not_after.is_none_or(|end| now_unix <= end) && !secret.bytes.is_empty()
+        };
+        self.accepted.iter().filter(live).fold(false, |found, secret| holds(&secret.bytes) | found)
+    }
+
     /// Whether the candidate is one of the secrets that are good now (seconds since 1970). The time it takes tells
     /// nothing but the length.
     #[must_use]

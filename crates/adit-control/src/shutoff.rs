@@ -1,0 +1,96 @@
+//! Names that are shut off: a file beside the edge's state, so that it holds over a restart, and works while no edge runs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use adit_policy::host::HostPattern;
+use adit_policy::shutoff::Shutoff;
+
+use crate::files::{self, Access};
+
+/// The file: a name or a pattern a line; `*` for everything.
+#[must_use]
+pub fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("shutoff")
+}
+
+/// What is shut off. A line that cannot be read is told, and shuts off nothing.
+#[must_use]
+pub fn read(data_dir: &Path) -> Shutoff {
+    Shutoff::of(patterns(data_dir))
+}
+
+fn patterns(data_dir: &Path) -> Vec<HostPattern> {
+    let path = file(data_dir);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "cannot be read; nothing is shut off");
+            return Vec::new();
+        }
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let read = lines.filter_map(|line| {
+        HostPattern::parse(line)
+            .inspect_err(|error| tracing::error!(path = %path.display(), line, %error, "no host name"))
+            .ok()
+    });
+    read.collect()
+}
+
+/// Shuts names off. Says which were not shut off before.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn add(data_dir: &Path, names: &[HostPattern]) -> io::Result<Vec<HostPattern>> {
+    let mut all = patterns(data_dir);
+    let mut added: Vec<HostPattern> = Vec::new();
+    for name in names {
+        if !all.contains(name) {
+            all.push(name.clone());
+            added.push(name.clone());
+        }
+    }
+    write(data_dir, &all)?;
+    Ok(added)
+}
+
+/// Takes names back into service. Says which were shut off; `None` means all of them.
+///
+/// # Errors
+/// The same.
+pub fn remove(data_dir: &Path, names: Option<&[HostPattern]>) -> io::Result<Vec<HostPattern>> {
+    let is_meant = |pattern: &HostPattern| names.is_none_or(|names| names.contains(pattern));
+    let (gone, kept): (Vec<_>, Vec<_>) = patterns(data_dir).into_iter().partition(is_meant);
+    write(data_dir, &kept)?;
+    Ok(gone)
+}
+
+fn write(data_dir: &Path, patterns: &[HostPattern]) -> io::Result<()> {
+    let lines: String = patterns.iter().map(|pattern| format!("{pattern}\n")).collect();
+    files::write(&file(data_dir), lines.as_bytes(), Access::Owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shut_off_and_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let pattern = |text| HostPattern::parse(text).unwrap();
+        assert!(read(folder.path()).patterns().is_empty());
+        let (one, two) = (pattern("a.example"), pattern("*.b.example"));
+        assert_eq!(add(folder.path(), &[one.clone(), two.clone()]).unwrap().len(), 2);
+        assert!(add(folder.path(), std::slice::from_ref(&one)).unwrap().is_empty());
+        assert!(read(folder.path()).includes("a.example") && read(folder.path()).includes("x.b.example"));
+        assert_eq!(remove(folder.path(), Some(&[one])).unwrap().len(), 1);
+        assert!(!read(folder.path()).includes("a.example"));
+        fs::write(file(folder.path()), "not a name!\n# a word\n*.b.example\n").unwrap();
+        assert_eq!(read(folder.path()).patterns(), [two]);
+        assert_eq!(remove(folder.path(), None).unwrap().len(), 1);
+        assert!(read(folder.path()).patterns().is_empty());
+    }
+}
