@@ -8,6 +8,7 @@ pub mod act;
 pub mod address;
 pub mod bans;
 pub mod compress;
+pub mod describe;
 pub mod fields;
 pub mod limit;
 pub mod pages;
@@ -204,15 +205,16 @@ impl Policies {
         Self(policies)
     }
 
+    /// What holds for the names of a pattern, where something is said about it.
+    #[must_use]
+    pub fn of_pattern(&self, pattern: &HostPattern) -> Option<&Arc<Policy>> {
+        self.0.get(pattern)
+    }
+
     /// What holds for a canonical host name. There is always something for [`HostPattern::Any`].
     #[must_use]
     pub fn find(&self, host: &str) -> Option<&Arc<Policy>> {
         self.0.find(host)
-    }
-
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.0.values()
     }
 }
 

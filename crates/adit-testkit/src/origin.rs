@@ -47,7 +47,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/held` | nothing until [`Origin::release`] |
 /// | `/broken` | half of its body |
 /// | `/websocket` | echoes messages |
-/// | `/say?…` | what the query says: `status`, `body`, `size`, and any field; the body has the number of the request |
+/// | `/say?…`, `?say&…` | what the query says: `status`, `body`, `size`, and any field; the body has the number of the request |
 /// | `/grpc` | echoes the body with `grpc-status` in trailers |
 /// | `/grpc/refused` | `grpc-status` in the head, and no body |
 #[derive(Debug)]
@@ -220,7 +220,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/held" => held(shared).await,
         "/broken" => broken(),
         "/websocket" => websocket(request),
-        path if path.starts_with("/say") => say::answer(&request, count),
+        path if path.starts_with("/say") || is_to_say(&request) => say::answer(&request, count),
         path if path.starts_with("/events/") => beats(number() as u64, shared),
         path if path.starts_with("/bytes/") => Response::new(full(vec![b'x'; number()])),
         path if path.starts_with("/status/") => {
@@ -230,6 +230,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         }
         _ => Response::new(full(format!("{} {path}\n", request.method()))),
     })
+}
+
+/// Any path says what the query wants that begins with `say`.
+fn is_to_say(request: &Request<Incoming>) -> bool {
+    request.uri().query().is_some_and(|query| query.split('&').next() == Some("say"))
 }
 
 fn full(body: impl Into<Bytes>) -> Body {

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use adit_config::edge::EdgeFile;
 use adit_policy::host::{HostPattern, Hostname};
 use adit_policy::host_policy::{HostPolicy, TlsMode};
+use adit_policy::policy::target::NormalPath;
+use adit_policy::policy::{Layers, Policies};
 use adit_policy::snapshot::{Snapshot, Tunnel};
 
 use crate::failure::Failure;
@@ -16,8 +19,10 @@ use crate::tunnel::open;
 /// # Errors
 /// When the files have errors, or the URL names no host.
 pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
-    let authority =
-        url.split_once("://").map_or(url, |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, target) =
+        rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let path = Some(target.split(['?', '#']).next().unwrap_or_default()).filter(|path| !path.is_empty());
     let host = Hostname::from_authority(authority.as_bytes())
         .map_err(|error| Failure::input(format!("`{url}` names no host: {error}")))?;
     let tunnels = open(config)?;
@@ -26,7 +31,7 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing to a string does not fail.
-        writeln!(text, "{name:<14}{value}").unwrap_or_default();
+        writeln!(text, "{name:<17}{value}").unwrap_or_default();
     };
     line("host", host.to_string());
     line("tunnel", whose(&snapshot, &host));
@@ -41,10 +46,34 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
         };
         line("clients", asked.to_owned());
     }
+    let policies = Policies::of(snapshot.defaults(), &connectors(&snapshot), snapshot.layers());
+    let settings = policies
+        .find(host.as_str())
+        .map(|policy| policy.find(&NormalPath::of(path.unwrap_or("/")).text).clone());
+    if snapshot.shutoff().includes(host.as_str()) {
+        line("switched off", "503 until `adit resume`".to_owned());
+    }
+    for said in settings.map(|settings| settings.describe()).unwrap_or_default() {
+        line(said.key, format!("{}  ({})", said.value, said.voice));
+    }
     if let Some(trust) = snapshot.trust() {
         line("visitor", format!("named by {} of {} trusted networks", trust.field.name(), trust.from.len()));
     }
     Ok(text)
+}
+
+/// What the configurations say that the edge holds for its tunnels. What a connector says by itself is known while it runs.
+fn connectors(snapshot: &Snapshot) -> Layers {
+    let mut layers = Layers::default();
+    for tunnel in snapshot.tunnels() {
+        let Some(held) = &tunnel.held else { continue };
+        for pattern in
+            held.layers.patterns().iter().filter(|pattern| tunnel.grant.best_cover(pattern).is_some())
+        {
+            held.layers.find(pattern).iter().for_each(|layer| layers.add_shared(pattern, Arc::clone(layer)));
+        }
+    }
+    layers
 }
 
 /// The tunnel whose grant for the name is the narrowest.

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use adit_policy::host::HostPattern;
 use adit_policy::ingress::Rule;
+use adit_policy::policy::{Layers, Policies, Policy, Voice};
 use adit_policy::snapshot::{HttpMode, Snapshot, Tunnel};
 
 use crate::connector::ConnectorFile;
@@ -32,7 +34,27 @@ pub(super) fn edge(file: &EdgeFile, snapshot: &Snapshot) -> String {
         let left = format!("port {} ({})", port.listen, port.protocol);
         line(&mut text, &left, &format!("-> {} in tunnel {}", port.to, port.tunnel));
     }
+    let policies = Policies::of(snapshot.defaults(), &Layers::default(), snapshot.layers());
+    for pattern in snapshot.layers().patterns().iter().chain(&[HostPattern::Any]) {
+        if let Some(policy) = policies.of_pattern(pattern) {
+            write_policy(&mut text, &pattern.to_string(), policy);
+        }
+    }
     text
+}
+
+/// What holds for a name, and whose word it is.
+fn write_policy(text: &mut String, name: &str, policy: &Policy) {
+    for (path, said) in policy.describe() {
+        if said.is_empty() {
+            continue;
+        }
+        let subject = path.map_or_else(|| name.to_owned(), |path| format!("{name} {path}"));
+        text.push_str(&format!("policy of {subject}\n"));
+        for said in said {
+            line(text, said.key, &format!("{}  ({})", said.value, said.voice));
+        }
+    }
 }
 
 /// What a connector serves, rule by rule.
@@ -44,6 +66,9 @@ pub(super) fn connector(file: &ConnectorFile) -> String {
     }
     for rule in &file.ingress_or_single().rules {
         line(&mut text, &subject(rule), &format!("-> {}", services(rule)));
+        let Some(word) = &rule.edge else { continue };
+        let policy = Policy::of("", &[(Voice::Connector, &word.layer)]);
+        write_policy(&mut text, &subject(rule), &policy);
     }
     text
 }

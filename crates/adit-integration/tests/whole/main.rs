@@ -23,6 +23,7 @@ mod purge;
 mod push;
 mod refusals;
 mod replay;
+mod scenario;
 mod streaming;
 mod tcp;
 mod tools;

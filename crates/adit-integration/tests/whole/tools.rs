@@ -9,9 +9,9 @@ use adit_testkit::ssh::Sshd;
 use adit_testkit::{Connector, Edge, Way, git};
 
 /// Bytes of a large push.
-const LARGE: usize = 100_000_000;
+pub(crate) const LARGE: usize = 100_000_000;
 
-async fn run(command: &mut Command) -> Output {
+pub(crate) async fn run(command: &mut Command) -> Output {
     let mut command = tokio::process::Command::from(std::mem::replace(command, Command::new("true")));
     let output = command.output().await.unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -42,7 +42,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// A repository with a large file in it.
-async fn repository(folder: &Path, bytes: usize) -> Command {
+pub(crate) async fn repository(folder: &Path, bytes: usize) -> Command {
     let work = folder.join("work");
     std::fs::create_dir_all(&work).unwrap();
     std::fs::write(work.join("large"), noise(bytes)).unwrap();
@@ -59,7 +59,7 @@ async fn repository(folder: &Path, bytes: usize) -> Command {
     git(&[])
 }
 
-async fn same_head(folder: &Path, other: &Path) -> bool {
+pub(crate) async fn same_head(folder: &Path, other: &Path) -> bool {
     let head = async |at: &Path, name: &str| {
         run(Command::new("git").arg("-C").arg(at).args(["rev-parse", name])).await.stdout
     };
