@@ -21,5 +21,7 @@ pub mod connector;
 
 pub mod check;
 
+pub mod schema;
+
 pub use duration::{DurationError, parse_duration};
 pub use source::{FILE_BYTES_MAX, Source};

@@ -3,7 +3,7 @@
 //! Scalars stay text until a decoder asks for a number or a truth value, so `hostname: 123` is a name and `version:
 //! 1.10` keeps its zero. Aliases and merge keys work, within a budget.
 
-mod decode;
+pub(crate) mod decode;
 mod json;
 mod parse;
 mod suggest;

@@ -97,6 +97,12 @@ pub enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Print a JSON Schema of a file, for editors.
+    Schema {
+        /// Of which file.
+        #[arg(value_enum, default_value_t = SchemaOf::Edge)]
+        file: SchemaOf,
+    },
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -105,6 +111,15 @@ pub enum Command {
     /// Print the manual page.
     #[command(hide = true)]
     Man,
+}
+
+/// Files that have a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// `edge.yml`.
+    Edge,
+    /// `config.yml` of a connector.
+    Connector,
 }
 
 /// Names at an edge.

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use adit::cli::spelling::normalised;
 use adit::cli::{
-    Answer, BanCommand, CacheCommand, Cli, Command, EdgeCommand, IngressCommand, LogFormat, TunnelArgs,
-    TunnelCommand, hours,
+    Answer, BanCommand, CacheCommand, Cli, Command, EdgeCommand, IngressCommand, LogFormat, SchemaOf,
+    TunnelArgs, TunnelCommand, hours,
 };
 use adit::connect::LogFlags;
 use adit::failure::Failure;
 use adit::{access, ban, cache, check, connect, demo, edge, explain, ingress, shutoff, status, tunnel};
+use adit_config::check::FileKind;
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
 
@@ -70,6 +71,10 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Resume(args) => shutoff::on(args),
         Command::Explain { url, config } => explain::explain(config, url),
         Command::Check { file } => check::check(file),
+        Command::Schema { file } => {
+            let kind = if *file == SchemaOf::Edge { FileKind::Edge } else { FileKind::Connector };
+            Ok(format!("{:#}\n", adit_config::schema::schema(kind)))
+        }
         Command::Completion { shell } => Ok(completion(*shell)),
         Command::Man => manual().map(done),
     }

@@ -32,7 +32,7 @@ pub(super) fn decode(node: Option<&Node>, data_dir: &str, findings: &mut Finding
     let folder = findings.source().resolve(data_dir).join("cache");
     let mut room = CacheRoom { folder, disk: DISK, memory: MEMORY, inactive: INACTIVE };
     let Some(node) = node else { return Some(room) };
-    let mut table = Table::open(node, "`cache`", findings)?;
+    let mut table = Table::open(node, "`cache` at the top", findings)?;
     if let Some(path) = table.take("folder").and_then(|node| yaml::path_text(node, findings)) {
         room.folder = findings.source().resolve(path);
     }

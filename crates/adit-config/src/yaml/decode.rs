@@ -9,6 +9,9 @@ use crate::duration::parse_duration;
 /// A table whose keys are asked for by name. What nobody asked for is unknown.
 #[derive(Debug)]
 pub struct Table<'n> {
+    /// What it is, where a test holds the schema to it.
+    #[cfg(test)]
+    what: String,
     span: Span,
     entries: &'n [(Node, Node)],
     asked: Vec<&'static str>,
@@ -18,12 +21,23 @@ impl<'n> Table<'n> {
     /// Opens a table. `what` names it in the message if it is none.
     pub fn open(node: &'n Node, what: &str, findings: &mut Findings) -> Option<Self> {
         match &node.kind {
-            Kind::Map(entries) => Some(Self { span: node.span, entries, asked: Vec::new() }),
-            Kind::Null => Some(Self { span: node.span, entries: &[], asked: Vec::new() }),
+            Kind::Map(entries) => Some(Self::new(what, node.span, entries)),
+            Kind::Null => Some(Self::new(what, node.span, &[])),
             _ => {
                 findings.error(node.span, format!("{what} is a table, not {}", node.describe()));
                 None
             }
+        }
+    }
+
+    #[cfg_attr(not(test), expect(unused_variables, reason = "only a test asks what it is"))]
+    fn new(what: &str, span: Span, entries: &'n [(Node, Node)]) -> Self {
+        Self {
+            #[cfg(test)]
+            what: what.to_owned(),
+            span,
+            entries,
+            asked: Vec::new(),
         }
     }
 
@@ -72,6 +86,8 @@ impl<'n> Table<'n> {
 
     /// Reports the keys that nobody asked for.
     pub fn finish(self, findings: &mut Findings) {
+        #[cfg(test)]
+        asked::note(&self.what, &self.asked);
         for (key, _) in self.entries {
             let name = key.as_text().unwrap_or_default();
             if !self.asked.contains(&name) {
@@ -253,5 +269,25 @@ pub(super) fn truth(word: &str) -> Option<bool> {
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
         "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
         _ => None,
+    }
+}
+
+/// Which keys the decoders have asked for, by what they decode: the schema is held to it.
+#[cfg(test)]
+pub(crate) mod asked {
+    use std::cell::RefCell;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    thread_local! {
+        static ASKED: RefCell<BTreeMap<String, BTreeSet<&'static str>>> = RefCell::default();
+    }
+
+    pub(super) fn note(what: &str, keys: &[&'static str]) {
+        ASKED.with_borrow_mut(|asked| asked.entry(what.to_owned()).or_default().extend(keys));
+    }
+
+    /// What this thread's decoders have asked for so far.
+    pub(crate) fn all() -> BTreeMap<String, BTreeSet<&'static str>> {
+        ASKED.take()
     }
 }
