@@ -4,10 +4,20 @@
 //! found once stays found without a fuzzer.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use adit_http::answer::{self, body::BodyReader, body::Piece};
 use adit_http::proxy_protocol;
 use adit_http3::{frame as http3_frame, head as http3_head_of, qpack};
+use adit_policy::cache::directives::Directives;
+use adit_policy::cache::freshness::{Arrival, Use};
+use adit_policy::cache::rule::CacheRule;
+use adit_policy::cache::storable::{Asker, storable};
+use adit_policy::cache::{conditional, range};
+use adit_policy::policy::act::Asked;
+use adit_policy::policy::address;
+use adit_policy::policy::target::NormalPath;
+use adit_policy::policy::{Policy, Voice};
 use adit_wire::configuration::Configuration;
 use adit_wire::connect::{decode_request_stream, decode_response_stream};
 use adit_wire::credentials::Credentials;
@@ -15,12 +25,13 @@ use adit_wire::datagram::{self, Datagram, Version};
 use adit_wire::frame::{FrameDecoder, Item};
 use adit_wire::{packed, preamble, socks5, token};
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -37,6 +48,10 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("proxy_header", proxy_header),
     ("http3_frames", http3_frames),
     ("http3_head", http3_head),
+    ("policy_word", policy_word),
+    ("cache_head", cache_head),
+    ("path", path),
+    ("deny_list", deny_list),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -188,6 +203,97 @@ pub fn token(data: &[u8]) {
 pub fn credentials(data: &[u8]) {
     if let Ok(credentials) = Credentials::from_json(data) {
         assert!(Credentials::from_json(credentials.to_json().as_bytes()).is_ok());
+    }
+}
+
+/// What a connector says about requests: what is understood can be laid over others and asked about any path.
+pub fn policy_word(data: &[u8]) {
+    let Ok(value) = serde_json::from_slice(data) else { return };
+    let Ok(layer) = adit_config::policy::decode_wire(&value) else { return };
+    let policy = Policy::of("name", &[(Voice::Connector, &layer)]);
+    for path in ["/", "/x/y.css", "/old/a", "/\u{fffd}"] {
+        let settings = policy.find(path);
+        let asked = Asked { host: "a.example", path, query: Some("q") };
+        for rewrite in settings.rewrite.iter().flat_map(|rules| rules.iter()) {
+            assert!(
+                rewrite
+                    .target(&asked)
+                    .is_none_or(|target| target.starts_with('/') && !target.starts_with("//"))
+            );
+        }
+        for redirect in settings.redirect.iter().flat_map(|rules| rules.iter()) {
+            let _to = redirect.target(&asked);
+        }
+        assert_eq!(settings.describe().len(), settings.said.len());
+    }
+}
+
+/// Fields of a request, an empty line, fields of a response: what is forbidden is never kept, whatever else they say.
+pub fn cache_head(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (request, response) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let (request, response) = (fields(request), fields(response));
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let arrival = Arrival { status: StatusCode::OK, headers: &response, asked: now, came: now };
+    let asker = Asker { method: &Method::GET, headers: &request, identified: false };
+    let rule = CacheRule::default();
+    let said = Directives::of_response(&response);
+    if let Ok(kept) = storable(&asker, &arrival, &rule) {
+        assert!(!said.no_store && !said.private && !kept.headers.contains_key("set-cookie"));
+        let wanted = Directives::of_request(&request);
+        for passed in [0, 59, 1 << 40] {
+            let passed = Duration::from_secs(passed);
+            let used = kept.life.use_at(passed, &wanted, &rule);
+            assert!(!(said.no_cache && used != Use::Ask), "no-cache is asked about");
+            let _stale = kept.life.may_stand_in(passed, &wanted, &rule);
+        }
+        let mut key = String::new();
+        kept.selecting.write(&request, &mut key);
+        assert_eq!(key.lines().count(), kept.selecting.names.len() + usize::from(!key.is_empty()));
+    }
+    let _same = conditional::not_modified(&request, &response);
+    let _counts = conditional::range_counts(&request, &response);
+    if let Some(range::Part::Bytes(first, end)) =
+        range::Wanted::of(&request).map(|wanted| wanted.part_of(1000))
+    {
+        assert!(first < end && end <= 1000);
+    }
+    assert!(range::content_range(&response).is_none_or(|(first, end, whole)| first < end && end <= whole));
+}
+
+fn fields(text: &str) -> HeaderMap {
+    let pairs = text.lines().filter_map(|line| line.split_once(": "));
+    let mut fields = HeaderMap::new();
+    for (name, value) in pairs {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            fields.append(name, value);
+        }
+    }
+    fields
+}
+
+/// A path: in its one form nothing is left that steers.
+pub fn path(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let normal = NormalPath::of(text);
+    assert!(!normal.text.contains("//") && !normal.text.contains('\\'));
+    assert!(normal.text.split('/').all(|segment| segment != "." && segment != ".."));
+    if !normal.is_ambiguous && !text.contains('%') {
+        assert_eq!(normal.text, text, "what is written plainly stays");
+    }
+}
+
+/// A list of addresses: what is in it is found in the set.
+pub fn deny_list(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (networks, wrong) = address::parse_list(text);
+    assert!(networks.len() + wrong.len() <= text.lines().count());
+    let set = address::Addresses::of(&networks);
+    for network in &networks {
+        let (first, last) = network.bounds();
+        // A network of IPv4 in the clothes of IPv6 is nobody's address.
+        assert!(first != first.to_canonical() || set.includes(first));
+        assert!(last != last.to_canonical() || set.includes(last));
     }
 }
 

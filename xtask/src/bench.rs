@@ -5,6 +5,7 @@
 
 mod chain;
 pub(crate) mod front;
+pub(crate) mod kept;
 mod live;
 mod load;
 mod parts;
@@ -129,7 +130,8 @@ fn measure(stage: &parts::Stage, kind: Kind, seconds: u32) -> Result<Round> {
     let many = chain.watch(|| load::requests(&chain.url("1k"), 64, seconds))?;
     let loaded = chain.memory();
     let few = chain.watch(|| load::requests(&chain.url("1k"), 4, seconds))?;
-    let uploads = chain.watch(|| load::uploads(&chain.url("upload"), &stage.upload_script(), 16, seconds))?;
+    let uploads =
+        chain.watch(|| load::scripted(&chain.url("upload"), &stage.upload_script(), 16, seconds))?;
     let medium = chain.watch(|| load::megabytes(&chain.url("1m"), 8, seconds))?;
     let large = chain.watch(|| load::download(&chain.url("100m"), 5))?;
     let mut round = Round { many, few, uploads, medium, large, idle, loaded, ..Round::default() };

@@ -29,6 +29,8 @@ enum Verb {
     Bench(bench::Options),
     /// Measure the public door alone, beside nginx
     Front(bench::front::Options),
+    /// Measure the cache and the limits, beside nginx
+    Kept(bench::kept::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Budget => budget::check(&root()),
         Verb::Bench(options) => bench::run(&root(), &options),
         Verb::Front(options) => bench::front::run(&root(), &options),
+        Verb::Kept(options) => bench::kept::run(&root(), &options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

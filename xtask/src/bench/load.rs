@@ -43,11 +43,6 @@ pub(crate) fn requests(url: &str, connections: u32, seconds: u32) -> Result<Requ
     outcome(&wrk(url, connections, seconds, None)?)
 }
 
-/// Keeps `connections` busy with one upload after the other, as a script of wrk says.
-pub(crate) fn uploads(url: &str, script: &Path, connections: u32, seconds: u32) -> Result<Requests> {
-    outcome(&wrk(url, connections, seconds, Some(script))?)
-}
-
 fn outcome(text: &str) -> Result<Requests> {
     let count = number(text, " requests in ").context("wrk's count")? as u64;
     let per_second = after(text, "Requests/sec:").and_then(|word| word.parse().ok()).context("wrk's rate")?;
@@ -89,6 +84,11 @@ pub(crate) fn download(url: &str, times: u32) -> Result<Bulk> {
         seconds += words.next().and_then(|word| word.parse::<f64>().ok()).context("curl's time")?;
     }
     Ok(Bulk { bytes, speed: bytes / 1024.0 / 1024.0 / seconds })
+}
+
+/// Keeps `connections` busy as a script of wrk says.
+pub(crate) fn scripted(url: &str, script: &Path, connections: u32, seconds: u32) -> Result<Requests> {
+    outcome(&wrk(url, connections, seconds, Some(script))?)
 }
 
 fn wrk(url: &str, connections: u32, seconds: u32, script: Option<&Path>) -> Result<String> {

@@ -24,6 +24,8 @@ const ORIGIN_HEADERS: [(&str, &str); 6] = [
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
     ("Vary", "Accept-Encoding"),
 ];
+/// The record that nginx writes: the same kind as ours.
+const LOG_FORMAT: &str = "log_format j escape=json '{\"time\":\"$time_iso8601\",\"remote_addr\":\"$remote_addr\",\"request_method\":\"$request_method\",\"request_uri\":\"$request_uri\",\"status\":$status,\"body_bytes_sent\":$body_bytes_sent,\"request_time\":$request_time,\"http_host\":\"$http_host\",\"http_user_agent\":\"$http_user_agent\",\"request_id\":\"$request_id\"}';";
 /// Sizes of the origin's files.
 const FILES: [(&str, usize); 3] = [("1k", 1024), ("1m", 1 << 20), ("100m", 100 << 20)];
 /// Bytes of an upload.
@@ -105,6 +107,13 @@ impl Stage {
     /// The certificate that visitors trust.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
+    }
+
+    /// A script of one's own for wrk.
+    pub(crate) fn script(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// wrk's script for uploads.
@@ -232,7 +241,7 @@ impl Stage {
         ensure!(created.status.success(), "tunnel create: {}", String::from_utf8_lossy(&created.stderr));
         let id = tunnel_id(&folder.join("bench.json"))?;
         let text = format!(
-            "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - {{ hostname: localhost, path: ^/grpc, service: 'https://{live}', originRequest: {{ http2Origin: true, noTLSVerify: true }} }}\n  - {{ hostname: localhost, path: '^/(events|websocket)', service: 'https://{live}', originRequest: {{ noTLSVerify: true }} }}\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
+            "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - {{ hostname: localhost, path: ^/grpc, service: 'https://{live}', originRequest: {{ http2Origin: true, noTLSVerify: true }} }}\n  - {{ hostname: localhost, path: '^/(events|websocket|held)', service: 'https://{live}', originRequest: {{ noTLSVerify: true }} }}\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
             folder.join("bench.json").display(),
             folder.join("data/tunnel-ca.pem").display(),
             self.origin,
@@ -258,12 +267,57 @@ impl Stage {
         Ok(Started { processes: vec![edge], port, folder })
     }
 
+    /// Our edge, which keeps what the origin answers, and our connector. The lines are the policy of the one name.
+    pub(crate) fn kept(&self, policy: &str) -> Result<Started> {
+        let folder = self.fresh("kept")?;
+        let more = format!(
+            "hostnames: {{ localhost: {policy} }}\ntrusted: {{ from: [127.0.0.0/8], header: x-real-ip }}\n"
+        );
+        let (edge, port) = self.edge_with(&folder, "http2", &EDGES[..1], &more)?;
+        let mut command = Command::new(&self.program);
+        command.arg("connect").arg("--config").arg(folder.join("config.yml"));
+        let connector = Process::start("connector", &mut command, &folder.join("connector.log"))?;
+        let started = Started { processes: vec![edge, connector], port, folder };
+        started.wait_for(&format!("https://localhost:{port}/1k"))?;
+        Ok(started)
+    }
+
+    /// nginx, which keeps the same, and writes the same kind of record.
+    pub(crate) fn nginx_kept(&self) -> Result<Started> {
+        let (folder, port) = (self.fresh("nginx-kept")?, free_port()?);
+        let (pair, at) = (self.folder.path(), folder.display());
+        let server = format!(
+            "{LOG_FORMAT}
+proxy_cache_path {at}/kept levels=1:2 keys_zone=kept:64m max_size=1g inactive=30d use_temp_path=off;
+upstream next {{ server 127.0.0.1:{}; keepalive 128; }}
+server {{ listen 127.0.0.1:{port} ssl http2; server_name localhost; ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.2 TLSv1.3;
+access_log {at}/access.log j buffer=64k flush=1s;
+location / {{ proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;
+proxy_cache kept; proxy_cache_key $host$uri; proxy_cache_valid 200 1d; proxy_cache_valid 404 1m; proxy_cache_lock on;
+proxy_cache_use_stale error timeout updating http_502 http_503 http_504; proxy_cache_background_update on;
+proxy_ignore_headers Cache-Control Expires Set-Cookie; proxy_hide_header Set-Cookie; add_header X-Cache-Status $upstream_cache_status; }} }}",
+            self.origin,
+            pair.join("cert.pem").display(),
+            pair.join("key.pem").display(),
+        );
+        let process = nginx(&folder, "nginx-kept", 2, &server)?;
+        await_port(port)?;
+        let started = Started { processes: vec![process], port, folder };
+        started.wait_for(&format!("https://localhost:{port}/1k"))?;
+        Ok(started)
+    }
+
+    /// The origin of streams, which counts what it is asked.
+    pub(crate) fn live(&self) -> &Origin {
+        &self.live
+    }
+
     /// nginx, which answers every request with a page, and writes the same kind of record.
     pub(crate) fn nginx_alone(&self, page: &str) -> Result<Started> {
         let (folder, port) = (self.fresh("nginx-alone")?, free_port()?);
         let (pair, page) = (self.folder.path(), page.trim_end().replace('\'', ""));
         let server = format!(
-            "log_format j escape=json '{{\"time\":\"$time_iso8601\",\"remote_addr\":\"$remote_addr\",\"request_method\":\"$request_method\",\"request_uri\":\"$request_uri\",\"status\":$status,\"body_bytes_sent\":$body_bytes_sent,\"request_time\":$request_time,\"http_host\":\"$http_host\",\"http_user_agent\":\"$http_user_agent\",\"request_id\":\"$request_id\"}}';
+            "{LOG_FORMAT}
 server {{ listen 127.0.0.1:{port} ssl http2; server_name localhost; ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache off; ssl_protocols TLSv1.2 TLSv1.3;
 http2_max_concurrent_streams 128; access_log {}/access.log j buffer=64k flush=1s;
 location / {{ default_type 'text/html; charset=utf-8'; add_header Cache-Control no-store always; add_header Retry-After 5 always; return 503 '{page}'; }} }}",
