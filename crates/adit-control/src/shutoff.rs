@@ -15,29 +15,27 @@ pub fn file(data_dir: &Path) -> PathBuf {
     data_dir.join("shutoff")
 }
 
-/// What is shut off. A line that cannot be read is told, and shuts off nothing.
-#[must_use]
-pub fn read(data_dir: &Path) -> Shutoff {
-    Shutoff::of(patterns(data_dir))
+/// What is shut off.
+///
+/// # Errors
+/// When the file is there and cannot be read, or a line is no name: nobody knows then what may be open.
+pub fn read(data_dir: &Path) -> io::Result<Shutoff> {
+    patterns(data_dir).map(Shutoff::of)
 }
 
-fn patterns(data_dir: &Path) -> Vec<HostPattern> {
-    let path = file(data_dir);
-    let text = match fs::read_to_string(&path) {
+fn patterns(data_dir: &Path) -> io::Result<Vec<HostPattern>> {
+    let text = match fs::read_to_string(file(data_dir)) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "cannot be read; nothing is shut off");
-            return Vec::new();
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let read = lines.filter_map(|line| {
-        HostPattern::parse(line)
-            .inspect_err(|error| tracing::error!(path = %path.display(), line, %error, "no host name"))
-            .ok()
-    });
-    read.collect()
+    let parse = |line: &str| {
+        HostPattern::parse(line).map_err(|error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("`{line}` is no host name: {error}"))
+        })
+    };
+    lines.map(parse).collect()
 }
 
 /// Shuts names off. Says which were not shut off before.
@@ -45,7 +43,7 @@ fn patterns(data_dir: &Path) -> Vec<HostPattern> {
 /// # Errors
 /// When the file cannot be written.
 pub fn add(data_dir: &Path, names: &[HostPattern]) -> io::Result<Vec<HostPattern>> {
-    let mut all = patterns(data_dir);
+    let mut all = patterns(data_dir)?;
     let mut added: Vec<HostPattern> = Vec::new();
     for name in names {
         if !all.contains(name) {
@@ -63,7 +61,7 @@ pub fn add(data_dir: &Path, names: &[HostPattern]) -> io::Result<Vec<HostPattern
 /// The same.
 pub fn remove(data_dir: &Path, names: Option<&[HostPattern]>) -> io::Result<Vec<HostPattern>> {
     let is_meant = |pattern: &HostPattern| names.is_none_or(|names| names.contains(pattern));
-    let (gone, kept): (Vec<_>, Vec<_>) = patterns(data_dir).into_iter().partition(is_meant);
+    let (gone, kept): (Vec<_>, Vec<_>) = patterns(data_dir)?.into_iter().partition(is_meant);
     write(data_dir, &kept)?;
     Ok(gone)
 }
@@ -81,16 +79,20 @@ mod tests {
     fn names_are_shut_off_and_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let pattern = |text| HostPattern::parse(text).unwrap();
-        assert!(read(folder.path()).patterns().is_empty());
+        let now = |folder: &tempfile::TempDir| read(folder.path()).unwrap();
+        assert!(now(&folder).patterns().is_empty());
         let (one, two) = (pattern("a.example"), pattern("*.b.example"));
         assert_eq!(add(folder.path(), &[one.clone(), two.clone()]).unwrap().len(), 2);
         assert!(add(folder.path(), std::slice::from_ref(&one)).unwrap().is_empty());
-        assert!(read(folder.path()).includes("a.example") && read(folder.path()).includes("x.b.example"));
+        assert!(now(&folder).includes("a.example") && now(&folder).includes("x.b.example"));
         assert_eq!(remove(folder.path(), Some(&[one])).unwrap().len(), 1);
-        assert!(!read(folder.path()).includes("a.example"));
-        fs::write(file(folder.path()), "not a name!\n# a word\n*.b.example\n").unwrap();
-        assert_eq!(read(folder.path()).patterns(), [two]);
+        assert!(!now(&folder).includes("a.example"));
+        fs::write(file(folder.path()), "# a word\n*.b.example\n").unwrap();
+        assert_eq!(now(&folder).patterns(), [two]);
         assert_eq!(remove(folder.path(), None).unwrap().len(), 1);
-        assert!(read(folder.path()).patterns().is_empty());
+        assert!(now(&folder).patterns().is_empty());
+        fs::write(file(folder.path()), "not a name!\n").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("not a name!"), "{error}");
     }
 }

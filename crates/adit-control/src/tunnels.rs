@@ -75,7 +75,10 @@ impl Tunnels {
     /// A report of clashes between the two places.
     pub fn snapshot(&self) -> Result<Snapshot, TunnelsError> {
         let snapshot = merge(&self.edge, self.stored.clone()).map_err(TunnelsError::Report)?;
-        Ok(snapshot.with_shutoff(shutoff::read(&self.edge.data_dir)))
+        let data_dir = &self.edge.data_dir;
+        let shutoff = shutoff::read(data_dir)
+            .map_err(|source| TunnelsError::File { path: shutoff::file(data_dir), source })?;
+        Ok(snapshot.with_shutoff(shutoff))
     }
 
     /// The edge's file.

@@ -151,6 +151,16 @@ impl Problem {
         }
     }
 
+    /// Whether home or its service fails, so that an old answer is better than this.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Self::NoConnection | Self::Upstream(_) | Self::Slow(_) => true,
+            Self::Home(status) => status.is_server_error(),
+            Self::Again(problem) => problem.is_failure(),
+            _ => false,
+        }
+    }
+
     /// Which part of the way is broken.
     fn broken(&self) -> Option<Hop> {
         match self {

@@ -87,22 +87,23 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     }
     let (head, body) = request.into_parts();
     let mut record = Record::start(visitor, client, &head);
-    let wants = Wants::of(&head);
+    let accept = head.headers.get(header::ACCEPT).cloned();
     let routed = match route::route(visitor, client, view.clone(), &head.uri, &head.headers) {
         Ok(routed) => routed,
         Err(problem) => {
             let settings = view.policies.find("").map(|policy| policy.base.clone()).unwrap_or_default();
-            let reader = Reader { accept: wants.accept.as_ref(), host: "", pages: settings.pages.as_deref() };
+            let reader = Reader { accept: accept.as_ref(), host: "", pages: settings.pages.as_deref() };
             return rescue(&visitor.edge, &problem, &reader, record);
         }
     };
+    let codings = Codings::of(&head, &routed.settings);
     let way = Way { visitor, client, settings: routed.settings.clone(), host: routed.host.clone() };
     let announcing = forward::Announcing::of(visitor, client, &routed);
     let response = match pass(&way, routed, (head, body, upgrade), &mut record).await {
         Ok(passed) => passed.into_response(record, way.settings.timeouts.idle),
         Err(problem) => {
             let pages = way.settings.pages.as_deref();
-            let reader = Reader { accept: wants.accept.as_ref(), host: way.host.as_str(), pages };
+            let reader = Reader { accept: accept.as_ref(), host: way.host.as_str(), pages };
             let unnoted = matches!(problem, Problem::Banned | Problem::Denied);
             let response = rescue(&visitor.edge, &problem, &reader, record)?;
             if unnoted {
@@ -112,23 +113,24 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
         }
     };
     way.note(response.status());
-    Ok(finish(&way.settings, &announcing, &wants, response))
+    Ok(finish(&way.settings, &announcing, codings.as_ref(), response))
 }
 
-/// What the last steps look at: the head is given away by then.
-struct Wants {
+/// What compression looks at: the head is given away by then.
+struct Codings {
     method: Method,
-    accept: Option<HeaderValue>,
-    headers: HeaderMap,
+    accepted: HeaderMap,
 }
 
-impl Wants {
-    fn of(head: &Parts) -> Self {
-        let mut headers = HeaderMap::new();
+impl Codings {
+    /// `None` where nothing is compressed.
+    fn of(head: &Parts, settings: &Settings) -> Option<Self> {
+        settings.compress.as_ref()?;
+        let mut accepted = HeaderMap::new();
         for value in head.headers.get_all(header::ACCEPT_ENCODING) {
-            headers.append(header::ACCEPT_ENCODING, value.clone());
+            accepted.append(header::ACCEPT_ENCODING, value.clone());
         }
-        Self { method: head.method.clone(), accept: head.headers.get(header::ACCEPT).cloned(), headers }
+        Some(Self { method: head.method.clone(), accepted })
     }
 }
 
@@ -204,7 +206,9 @@ async fn pass(
     record: &mut Record,
 ) -> Result<Passed, Problem> {
     let Way { visitor, client, .. } = *way;
-    let permitted = guard::guard(&visitor.edge, client, routed, &head.method)?;
+    // A WebSocket comes by CONNECT where it cannot come by GET (RFC 8441).
+    let method = if upgrade.is_some() { &Method::GET } else { &head.method };
+    let permitted = guard::guard(&visitor.edge, client, routed, method)?;
     let identity = visitor.tls.as_ref().and_then(|tls| tls.identity.as_ref());
     let asked = head.uri.clone();
     let mut admitted = limit::admit(&visitor.edge, client, permitted, identity, &head.headers)?;
@@ -269,17 +273,17 @@ async fn pass(
 fn finish(
     settings: &Settings,
     announcing: &forward::Announcing,
-    wants: &Wants,
+    codings: Option<&Codings>,
     mut response: Response<AnswerBody>,
 ) -> Response<AnswerBody> {
     announcing.apply(response.headers_mut());
-    let Some(rule) = &settings.compress else { return response };
+    let (Some(rule), Some(codings)) = (&settings.compress, codings) else { return response };
     let length =
         response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let length = length.or_else(|| response.body().size_hint().exact());
-    let (method, status, headers) = (&wants.method, response.status(), response.headers());
+    let (method, status, headers) = (&codings.method, response.status(), response.headers());
     let candidate = Candidate { method, status, headers, length };
-    let chosen = rule.choose(&candidate, &wants.headers);
+    let chosen = rule.choose(&candidate, &codings.accepted);
     if rule.is_worth_it(&candidate) {
         compress::mark_varies(response.headers_mut());
     }

@@ -129,9 +129,10 @@ fn visitor(server: &Started, stage: &Stage) -> Visitor {
 
 /// The connector is killed under load, and then there is none.
 fn cut_off(stage: &Stage, seconds: u32) -> Result<String> {
+    // One after the other: they have the same folder.
+    let fresh = fresh_hits(stage, seconds)?;
     let mut edge = stage.kept("{ cache: { preset: static, ttl: { 200: 2s } } }")?;
     let url = format!("https://{HOST}:{}/1k", edge.port);
-    let fresh = fresh_hits(stage, seconds)?;
     let under_load = std::thread::scope(|scope| {
         let loading = scope.spawn(|| load::requests(&url, 64, seconds.max(4)));
         let _later = std::process::Command::new("sleep").arg("1").status();

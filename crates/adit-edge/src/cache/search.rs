@@ -213,7 +213,7 @@ impl Search<'_> {
         problem: Problem,
         now: SystemTime,
     ) -> Result<Got, Problem> {
-        let allowed = !problem.is_slow() || self.ask.rule.stale.timeout;
+        let allowed = problem.is_failure() && (!problem.is_slow() || self.ask.rule.stale.timeout);
         match stored.filter(|stored| allowed && self.ask.may_stand_in(stored, now)) {
             Some(stored) => {
                 self.problem = Some(problem);

@@ -9,7 +9,7 @@ use adit_cache::{Broken, Head, Object};
 use adit_policy::cache::range::Wanted;
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
 use tokio::sync::mpsc;
 
 use super::ask::Target;
@@ -40,6 +40,11 @@ pub(super) async fn answer(stage: &Stage<'_>, search: &mut Search<'_>, size: u64
     let Some((head, length)) = slice.meta.head().and_then(|head| Some((whole(head), head.part?.2))) else {
         return Ok(said(stage, &ask, Got::Object(slice, status)));
     };
+    if validators(&head) == (None, None) {
+        // Nothing would tell slices of two versions apart.
+        let got = search.get(&Target::whole(&ask)).await?;
+        return Ok(said(stage, &ask, got));
+    }
     let now = SystemTime::now();
     let (response, wanted) = serve::head(stage.head, &ask, (&slice, &head), Some(length), (status, now));
     let body = match wanted {
@@ -139,13 +144,17 @@ impl Join {
     }
 }
 
+/// What tells versions apart.
+fn validators(head: &Head) -> (Option<&HeaderValue>, Option<&HeaderValue>) {
+    (head.headers.get(ETAG), head.headers.get(LAST_MODIFIED))
+}
+
 /// Whether two slices are of the same thing.
 fn is_same(one: &Object, other: &Object) -> bool {
-    let validators = |headers: &HeaderMap| (headers.get(ETAG).cloned(), headers.get(LAST_MODIFIED).cloned());
     match (one.meta.head(), other.meta.head()) {
         (Some(one), Some(other)) => {
             let length = |head: &Head| head.part.map(|part| part.2);
-            length(one) == length(other) && validators(&one.headers) == validators(&other.headers)
+            length(one) == length(other) && validators(one) == validators(other)
         }
         _ => false,
     }

@@ -162,6 +162,63 @@ async fn crowdsec_decides_and_its_silence_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_goes_missing_opens_nothing() {
+    let crowdsec = Crowdsec::start("the key").await;
+    crowdsec.decide("10.2.0.0/16", "1h");
+    let plan = Edge::plan().tunnel("home", &["*.example.test"]);
+    fs::write(plan.folder().join("key"), "the key\n").unwrap();
+    fs::write(plan.folder().join("deny.txt"), "10.1.0.0/16\n").unwrap();
+    let lines = format!(
+        "{FLY}deny-lists: deny.txt\ncrowdsec: {{ url: 'http://{}', key-file: key, interval: 1s }}\ndefaults: {{ deny: 10.3.0.0/16, rate-limit: {{ rate: 1/h }} }}",
+        crowdsec.address
+    );
+    let origin = Origin::start();
+    let edge = plan.with(&lines).start();
+    let rules = format!("  - service: http://{}\n    edge: {{ methods: [GET] }}", origin.address);
+    let connector = Connector::start(Way::Quic, &edge, "home", &rules);
+    edge.has_connections(4).await;
+    answered(&edge, "10.2.0.1", APP, StatusCode::FORBIDDEN).await;
+    assert_eq!(get_as(&edge, "192.0.2.1", APP).await.status, StatusCode::OK);
+    assert_eq!(adit(&edge, &["shutoff", "off.example.test"]).code, Some(0));
+    answered(&edge, "192.0.2.9", "off.example.test", StatusCode::SERVICE_UNAVAILABLE).await;
+    let closed = async |edge: &Edge, when: &str| {
+        for (client, host, status) in [
+            ("10.1.0.1", APP, StatusCode::FORBIDDEN),
+            ("10.2.0.1", APP, StatusCode::FORBIDDEN),
+            ("10.3.0.1", APP, StatusCode::FORBIDDEN),
+            ("192.0.2.1", APP, StatusCode::TOO_MANY_REQUESTS),
+            ("192.0.2.8", "off.example.test", StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            assert_eq!(get_as(edge, client, host).await.status, status, "{client} at {host}, {when}");
+        }
+    };
+    let until_said = async |edge: &Edge, text: &str| {
+        let said = async {
+            while !edge.program.said().contains(text) {
+                closed(edge, text).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), said).await.unwrap();
+        closed(edge, text).await;
+    };
+    closed(&edge, "at first").await;
+    drop(crowdsec);
+    until_said(&edge, "CrowdSec does not answer").await;
+    fs::remove_file(edge.file("deny.txt")).unwrap();
+    until_said(&edge, "the last good one stays in force").await;
+    fs::write(edge.file("edge.yml"), "domain: [broken").unwrap();
+    fs::write(edge.file("data/shutoff"), "no name!").unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    closed(&edge, "with a broken file").await;
+    // The connector's word counts until another one comes.
+    drop(connector);
+    edge.has_connections(0).await;
+    let visitor = Visitor::plain(edge.http);
+    let post = visitor.request(Method::POST, APP, "/", empty());
+    assert_eq!(visitor.ask(APP, post).await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
 async fn a_name_is_switched_off_within_a_second_and_stays_off() {
     let lines = "hostnames:\n  vault.example.test: { tls: passthrough }";
     let (_connector, mut edge, origin) = home_with(lines).await;

@@ -382,7 +382,14 @@ async fn large_things_are_kept_in_slices() {
     let end = get_with(&visitor, APP, path, &[("range", "bytes=-10")]).await;
     assert!(end.body == all.body[299_990..]);
     assert_eq!((status(&end), origin.asked(path)), ("HIT", 5));
-    // An origin that knows no parts is kept whole.
+    // Without anything that tells versions apart, it is kept whole.
+    let nameless = "/say?cache-control=max-age%3D600&accept-ranges=bytes&size=200001";
+    for expected in ["MISS", "HIT"] {
+        let answer = visitor.get(APP, nameless).await;
+        assert_eq!((answer.body.len(), status(&answer)), (200_001, expected));
+    }
+    assert_eq!(origin.asked(nameless), 2, "a slice, and all of it");
+    // So it is where the origin knows no parts.
     let plain = "/say?cache-control=max-age%3D600&size=200000";
     assert_eq!(visitor.get(APP, plain).await.body.len(), 200_000);
     let part = get_with(&visitor, APP, plain, &[("range", "bytes=5-9")]).await;

@@ -5,8 +5,10 @@ use std::io::Read as _;
 use adit_testkit::home::APP;
 use adit_testkit::visitor::{empty, full, whole};
 use adit_testkit::{Answer, Connector, Edge, Origin, Visitor, Way};
+use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Method, StatusCode};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
 
 /// An edge with these lines, and a connector with one service for everything.
 async fn home_with(lines: &str) -> (Connector, Edge, Origin) {
@@ -130,6 +132,17 @@ async fn addresses_methods_and_bodies_are_let_through_or_not() {
     } else {
         assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
+}
+
+#[tokio::test]
+async fn a_websocket_counts_as_get_on_every_http() {
+    let (_connector, edge, _origin) = home_with("defaults: { methods: [GET] }").await;
+    for visitor in [edge.visitor(), edge.visitor().http2()] {
+        let mut socket = visitor.websocket(APP, "/websocket").await;
+        socket.send(Message::text("here")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("here"));
+    }
+    assert_eq!(edge.visitor().post(APP, "/echo", "x").await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]

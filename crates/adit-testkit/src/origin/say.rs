@@ -1,7 +1,7 @@
 //! Answers that say what the query wants: for tests of caches.
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, ETAG, HeaderName, IF_NONE_MATCH, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, ETAG, HeaderName, IF_NONE_MATCH, RANGE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -12,7 +12,8 @@ fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|index| (index % 251) as u8).collect()
 }
 
-/// `number` is how often the same was asked. `If-None-Match` and `Range` are heard where there is an `etag`.
+/// `number` is how often the same was asked. `If-None-Match` and `Range` are heard where there is an `etag`,
+/// `Range` also where there is `accept-ranges`.
 pub(super) fn answer(request: &Request<Incoming>, number: usize) -> Response<Body> {
     let mut response = Response::new(());
     let mut body = Bytes::from(format!("#{number} of {}\n", request.uri().path()));
@@ -30,12 +31,11 @@ pub(super) fn answer(request: &Request<Incoming>, number: usize) -> Response<Bod
         }
     }
     let tag = response.headers().get(ETAG);
+    let knows_parts = tag.is_some() || response.headers().contains_key(ACCEPT_RANGES);
     if tag.is_some() && request.headers().get(IF_NONE_MATCH) == tag {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         body = Bytes::new();
-    } else if tag.is_some()
-        && let Some((first, end)) = range(request, body.len())
-    {
+    } else if knows_parts && let Some((first, end)) = range(request, body.len()) {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let said = format!("bytes {first}-{}/{}", end - 1, body.len());
         response.headers_mut().insert(CONTENT_RANGE, said.try_into().unwrap());
