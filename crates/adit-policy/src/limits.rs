@@ -45,6 +45,10 @@ pub const STRIKES_MAX: usize = 65_536;
 /// Visitors whose requests are counted by all rate limits together. Each costs at most 40 bytes.
 pub const LIMIT_KEYS_MAX: usize = 262_144;
 
+/// Fetches of the cache at the same time: they outlive their visitors, and each may hold a quarter of a mebibyte. Beyond that,
+/// requests go by themselves, and end with their visitors.
+pub const FETCHES_MAX: usize = 512;
+
 /// Names that one connector may claim. A larger claim is cut, so that a connector cannot grow the table of the edge.
 pub const CLAIMED_HOSTS_MAX: usize = 10_000;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adit_cache::Object;
 use adit_policy::cache::vary::Selecting;
+use adit_policy::limits::FETCHES_MAX;
 use tokio::sync::watch;
 
 use crate::rescue::Problem;
@@ -35,6 +36,8 @@ pub(crate) enum Landing {
 pub(crate) struct Flights {
     state: Mutex<State>,
     keys: RandomState,
+    /// Every fetch that runs holds one.
+    running: Arc<()>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +52,8 @@ pub(crate) enum Boarded<F> {
     Leads(Flight),
     /// One who waits for this.
     Follows(F),
+    /// One too many: he asks for himself.
+    Alone,
 }
 
 /// A fetch. Dropped without a word, its followers fetch for themselves.
@@ -57,6 +62,7 @@ pub(crate) struct Flight {
     /// `None`: nobody follows.
     number: Option<u64>,
     landing: watch::Sender<Option<Landing>>,
+    _running: Arc<()>,
 }
 
 impl Flights {
@@ -73,15 +79,25 @@ impl Flights {
         if let Some(landing) = flying {
             return Boarded::Follows(wait(landing.clone()));
         }
+        if self.is_full() {
+            return Boarded::Alone;
+        }
         let (landing, receiver) = watch::channel(None);
         state.flying.insert(number, receiver);
-        Boarded::Leads(Flight { number: Some(number), landing })
+        Boarded::Leads(Flight { number: Some(number), landing, _running: self.running.clone() })
+    }
+
+    fn is_full(&self) -> bool {
+        Arc::strong_count(&self.running) > FETCHES_MAX
     }
 
     /// A fetch that nobody follows.
-    pub(super) fn private() -> Flight {
+    pub(super) fn board_alone<F>(&self) -> Boarded<F> {
+        if self.is_full() {
+            return Boarded::Alone;
+        }
         let (landing, _) = watch::channel(None);
-        Flight { number: None, landing }
+        Boarded::Leads(Flight { number: None, landing, _running: self.running.clone() })
     }
 
     /// Whether nobody waits for others under this key.
@@ -134,5 +150,27 @@ async fn wait(mut landing: watch::Receiver<Option<Landing>>) -> Landing {
     match landing.wait_for(Option::is_some).await {
         Ok(landed) => landed.clone().unwrap_or(Landing::Alone),
         Err(_) => Landing::Alone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_only_so_many_and_one_that_was_cut_off_is_replaced() {
+        let flights = Flights::default();
+        let mut kept: Vec<Flight> = Vec::new();
+        for number in 0..FETCHES_MAX {
+            match flights.board(&number.to_string()) {
+                Boarded::Leads(flight) => kept.push(flight),
+                Boarded::Follows(_) | Boarded::Alone => panic!("{number}"),
+            }
+        }
+        assert!(matches!(flights.board("one more"), Boarded::Alone));
+        assert!(matches!(flights.board("0"), Boarded::Follows(_)), "whoever follows costs nothing");
+        // A fetch whose task has died leaves its place.
+        drop(kept.swap_remove(0));
+        assert!(matches!(flights.board("0"), Boarded::Leads(_)));
     }
 }

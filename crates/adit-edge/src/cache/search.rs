@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use super::Asked;
 use super::ask::{Ask, Target};
 use super::fetch::{self, Fetch, Lead};
-use super::flight::{Boarded, Flights, Landing};
+use super::flight::{Boarded, Landing};
 use crate::Edge;
 use crate::act::Onward;
 use crate::forward::Head;
@@ -135,7 +135,7 @@ impl Search<'_> {
         stored: Option<Arc<Object>>,
     ) -> Result<Option<Got>, Problem> {
         let boarded = match self.ask.is_personal || self.edge.flights.is_alone(&key) {
-            true => Boarded::Leads(Flights::private()),
+            true => self.edge.flights.board_alone(),
             false => self.edge.flights.board(&key),
         };
         match boarded {
@@ -147,6 +147,7 @@ impl Search<'_> {
                 self.asked = asked;
                 self.land(lead, stored).map(Some)
             }
+            Boarded::Alone => Ok(Some(self.alone(stored))),
             Boarded::Follows(landing) => {
                 let patience = self.ask.rule.lock_timeout;
                 let landed = tokio::time::timeout(patience, landing).await.unwrap_or(Landing::Alone);
@@ -200,10 +201,16 @@ impl Search<'_> {
             }
             Landing::Kept(..) => Ok(None),
             Landing::Failed(problem) => self.stand_in(stored, Problem::Again(problem), now).map(Some),
-            Landing::Alone => match stored.filter(|stored| self.ask.may_stand_in(stored, now)) {
-                Some(stored) => Ok(Some(self.got(stored, Outcome::Updating, now))),
-                None => Ok(Some(Got::Nothing(CacheStatus::of(Outcome::Miss)))),
-            },
+            Landing::Alone => Ok(Some(self.alone(stored))),
+        }
+    }
+
+    /// Nobody is waited for: what is stored, if it may be used, or else everybody asks for himself.
+    fn alone(&self, stored: Option<Arc<Object>>) -> Got {
+        let now = SystemTime::now();
+        match stored.filter(|stored| self.ask.may_stand_in(stored, now)) {
+            Some(stored) => self.got(stored, Outcome::Updating, now),
+            None => Got::Nothing(CacheStatus::of(Outcome::Miss)),
         }
     }
 

@@ -68,6 +68,34 @@ async fn the_connector_speaks_for_its_names_and_the_operator_has_the_last_word()
 }
 
 #[tokio::test]
+async fn rules_that_the_edge_holds_speak_too_and_so_does_it_for_everybody_s_connector() {
+    for way in Way::all() {
+        let origin = Origin::start();
+        let service = format!("service: http://{}", origin.address);
+        let lines = format!(
+            "tunnels:\n  home:\n    ingress:\n      - hostname: a.example.test\n        {service}\n        edge: {{ methods: [GET] }}\n      - {service}\nhostnames:\n  b.example.test: {{ cache: static, rate-limit: {{ rate: 1/h, burst: 1 }} }}"
+        );
+        let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
+        let _connector = Connector::start(way, &edge, "home", "  - service: http_status:404");
+        edge.has_connections(if way.is_ours() { 4 } else { 2 }).await;
+        let visitor = edge.visitor();
+        assert_eq!(
+            visitor.post("a.example.test", "/", "x").await.status,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{way:?}"
+        );
+        assert_eq!(visitor.post("c.example.test", "/echo", "x").await.status, StatusCode::OK, "{way:?}");
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let answer = visitor.get("b.example.test", "/say").await;
+            seen.push((answer.status.as_u16(), answer.header("x-cache-status").to_owned()));
+        }
+        let row = |status: u16, word: &str| (status, word.to_owned());
+        assert_eq!(seen, [row(200, "MISS"), row(200, "HIT"), row(429, "")], "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_told_to_its_author() {
     let origin = Origin::start();
     let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
