@@ -1,4 +1,4 @@
-//! Second stage: may this visitor come at all, and with this? Leaves [`Permitted`]. Nothing is asked of a tunnel before.
+//! Second stage: may this visitor come at all, and with this? Leaves `Permitted`. Nothing is asked of a tunnel before.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
