@@ -11,6 +11,7 @@ mod load;
 mod parts;
 mod peers;
 mod process;
+pub(crate) mod suite;
 mod table;
 
 use std::path::{Path, PathBuf};

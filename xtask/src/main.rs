@@ -31,6 +31,8 @@ enum Verb {
     Front(bench::front::Options),
     /// Measure the cache and the limits, beside nginx
     Kept(bench::kept::Options),
+    /// Run the public HTTP cache test suite against the edge
+    Suite(bench::suite::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Bench(options) => bench::run(&root(), &options),
         Verb::Front(options) => bench::front::run(&root(), &options),
         Verb::Kept(options) => bench::kept::run(&root(), &options),
+        Verb::Suite(options) => bench::suite::run(&root(), &options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,12 +54,16 @@ pub(crate) struct Started {
 impl Started {
     /// Waits for the first good answer.
     pub(crate) fn wait_for(&self, url: &str) -> Result<()> {
+        self.wait_until(url, |code| code == b"200")
+    }
+
+    fn wait_until(&self, url: &str, is_good: impl Fn(&[u8]) -> bool) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < START_MAX {
             let code = Command::new("curl")
                 .args(["-sk", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}", url])
                 .output()?;
-            if code.stdout == b"200" {
+            if is_good(&code.stdout) {
                 return Ok(());
             }
             let _later = Command::new("sleep").arg("0.1").status()?;
@@ -232,14 +236,7 @@ impl Stage {
         );
         let config = folder.join("edge.yml");
         fs::write(&config, text)?;
-        let created = Command::new(&self.program)
-            .args(["tunnel", "create", "bench", "--hostname", "localhost", "--config"])
-            .arg(&config)
-            .arg("--credentials-file")
-            .arg(folder.join("bench.json"))
-            .output()?;
-        ensure!(created.status.success(), "tunnel create: {}", String::from_utf8_lossy(&created.stderr));
-        let id = tunnel_id(&folder.join("bench.json"))?;
+        let id = tunnel_id(&self.create_tunnel(&config, folder)?)?;
         let text = format!(
             "tunnel: {id}\ncredentials-file: {}\nprotocol: {protocol}\nedge: [{edges}]\ncacert: {}\ningress:\n  - {{ hostname: localhost, path: ^/grpc, service: 'https://{live}', originRequest: {{ http2Origin: true, noTLSVerify: true }} }}\n  - {{ hostname: localhost, path: '^/(events|websocket|held)', service: 'https://{live}', originRequest: {{ noTLSVerify: true }} }}\n  - hostname: localhost\n    service: http://127.0.0.1:{}\n  - service: http_status:404\n",
             folder.join("bench.json").display(),
@@ -305,6 +302,53 @@ proxy_ignore_headers Cache-Control Expires Set-Cookie; proxy_hide_header Set-Coo
         let started = Started { processes: vec![process], port, folder };
         started.wait_for(&format!("https://localhost:{port}/1k"))?;
         Ok(started)
+    }
+
+    /// Our edge on plain HTTP with everything kept that may be, before an origin at a port of this machine.
+    pub(crate) fn for_suite(&self, origin: u16) -> Result<Started> {
+        let folder = self.fresh("for-suite")?;
+        let (port, tunnel) = (free_port()?, free_port()?);
+        let config = folder.join("edge.yml");
+        fs::write(
+            &config,
+            format!(
+                "domain: example.test\nlisten: {{ https: '127.0.0.1:0', http: '127.0.0.1:{port}', tunnel: '127.0.0.1:{tunnel}', admin: off }}\nhttp-mode: serve\naccess-log: off\ndefaults: {{ cache: true }}\n"
+            ),
+        )?;
+        let credentials = self.create_tunnel(&config, &folder)?;
+        let text = format!(
+            "tunnel: {}\ncredentials-file: {}\nprotocol: http2\nedge: ['127.0.0.1:{tunnel}']\ncacert: {}\ningress: [{{ service: 'http://127.0.0.1:{origin}' }}]\n",
+            tunnel_id(&credentials)?,
+            credentials.display(),
+            folder.join("data/tunnel-ca.pem").display(),
+        );
+        fs::write(folder.join("config.yml"), text)?;
+        let edge = self.edge_of(&config, &folder)?;
+        let mut command = Command::new(&self.program);
+        command.arg("connect").arg("--config").arg(folder.join("config.yml"));
+        let connector = Process::start("connector", &mut command, &folder.join("connector.log"))?;
+        let started = Started { processes: vec![edge, connector], port, folder };
+        // The suite's server knows no page at all; whatever it says comes from there.
+        started.wait_until(&format!("http://localhost:{port}/"), |code| code == b"404" || code == b"200")?;
+        Ok(started)
+    }
+
+    /// A tunnel for `localhost`; its credentials.
+    fn create_tunnel(&self, config: &Path, folder: &Path) -> Result<PathBuf> {
+        let credentials = folder.join("bench.json");
+        let created = Command::new(&self.program)
+            .args(["tunnel", "create", "bench", "--hostname", "localhost", "--config"])
+            .arg(config)
+            .arg("--credentials-file")
+            .arg(&credentials)
+            .output()?;
+        ensure!(created.status.success(), "tunnel create: {}", String::from_utf8_lossy(&created.stderr));
+        Ok(credentials)
+    }
+
+    /// Where a program's words go.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
     }
 
     /// The origin of streams, which counts what it is asked.
@@ -429,7 +473,7 @@ fn tunnel_id(credentials: &Path) -> Result<String> {
     json.get("TunnelID").and_then(serde_json::Value::as_str).map(ToOwned::to_owned).context("no TunnelID")
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
