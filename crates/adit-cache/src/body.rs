@@ -8,16 +8,20 @@ use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 /// Bytes that are read from disk at a time.
 const READ: u64 = 64 * 1024;
 /// Bytes that wait for the slowest reader of a body that is not kept.
 const WINDOW: u64 = 1024 * 1024;
+/// Time for the first reader to come.
+const FIRST_READER: Duration = Duration::from_secs(10);
 
 /// A body broke off, or can no longer be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,25 +115,32 @@ impl Growing {
         self.lock().live = true;
     }
 
-    /// Waits until the slowest reader is near. `false`: there is none any more.
+    /// Waits until the slowest reader is near. `false`: there is none any more, or none has come.
     pub(crate) async fn keep_pace(&self) -> bool {
         loop {
             let moved = self.moved.notified();
-            {
+            let (nobody_yet, enough) = {
                 let mut state = self.lock();
-                state.drop_read();
-                if state.readers.iter().all(Option::is_none) {
+                let nobody_yet = state.readers.is_empty();
+                if !nobody_yet {
+                    state.drop_read();
+                }
+                if !nobody_yet && state.readers.iter().all(Option::is_none) {
                     return false;
                 }
-                if state.length - state.base <= WINDOW {
-                    return true;
-                }
+                (nobody_yet, state.length - state.base <= WINDOW)
+            };
+            if enough {
+                return true;
             }
-            moved.await;
+            if timeout(FIRST_READER, moved).await.is_err() && nobody_yet {
+                return false;
+            }
         }
     }
 
     fn join(&self, position: u64) -> usize {
+        self.moved.notify_one();
         let mut state = self.lock();
         match state.readers.iter().position(Option::is_none) {
             Some(free) => {
