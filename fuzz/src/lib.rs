@@ -239,7 +239,9 @@ pub fn cache_head(data: &[u8]) {
     let rule = CacheRule::default();
     let said = Directives::of_response(&response);
     if let Ok(kept) = storable(&asker, &arrival, &rule) {
-        assert!(!said.no_store && !said.private && !kept.headers.contains_key("set-cookie"));
+        // RFC 9111, section 5.2.2.3: whoever understands the status does not heed no-store beside must-understand.
+        assert!(!said.no_store || said.must_understand);
+        assert!(!said.private && !kept.headers.contains_key("set-cookie"));
         let wanted = Directives::of_request(&request);
         for passed in [0, 59, 1 << 40] {
             let passed = Duration::from_secs(passed);
