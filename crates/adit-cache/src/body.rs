@@ -393,7 +393,7 @@ mod tests {
         let slow = Reader::new(Body::Growing(growing.clone()), 0, None);
         growing.push(vec![b'x'; WINDOW as usize + 1].into());
         assert_eq!(poll_fn(|cx| quick.poll_next(cx)).await.unwrap().unwrap().len() as u64, WINDOW + 1);
-        let waits = tokio::time::timeout(std::time::Duration::from_millis(50), growing.keep_pace());
+        let waits = timeout(Duration::from_millis(50), growing.keep_pace());
         assert!(waits.await.is_err(), "the slow one has read nothing");
         drop(slow);
         assert!(growing.keep_pace().await);
