@@ -94,6 +94,11 @@ pub struct Store {
 }
 
 impl Object {
+    fn new(meta: Meta, body: Body, body_sum: u32) -> Self {
+        let checked = AtomicU64::new(meta.sequence);
+        Self { meta, body, body_sum, checked, stale: AtomicBool::new(false) }
+    }
+
     /// Bytes of its body; `None` while it is coming.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
@@ -269,13 +274,7 @@ impl Store {
     /// Puts other words about the same body in place: it was confirmed.
     pub async fn confirm(self: &Arc<Self>, object: &Arc<Object>, meta: Meta) -> Arc<Object> {
         let number = number(&meta.key);
-        let fresh = Arc::new(Object {
-            body: object.body.clone(),
-            body_sum: object.body_sum,
-            checked: AtomicU64::new(meta.sequence),
-            stale: AtomicBool::new(false),
-            meta,
-        });
+        let fresh = Arc::new(Object::new(meta, object.body.clone(), object.body_sum));
         self.memory.insert(number, fresh.clone());
         if let (Some(path), Some(length)) = (self.path(number), fresh.length()) {
             let (object, body_sum) = (fresh.clone(), fresh.body_sum);
@@ -386,14 +385,13 @@ impl Store {
 
 fn object_of(opened: Opened) -> Object {
     let (length, body_sum) = (opened.length, opened.body_sum());
-    let checked = AtomicU64::new(opened.meta.sequence);
     let small = (length <= IN_MEMORY_MAX).then(|| {
         // At most IN_MEMORY_MAX, so it fits.
         let mut body = vec![0; length as usize];
         opened.file.read_exact_at(&mut body, 0).ok().map(|()| Body::Memory(body.into()))
     });
     let body = small.flatten().unwrap_or_else(|| Body::File(Arc::new(opened.file), length));
-    Object { meta: opened.meta, body, body_sum, checked, stale: AtomicBool::new(false) }
+    Object::new(opened.meta, body, body_sum)
 }
 
 /// A response that is being stored. Dropped before its end, it is as if it had never been, and its readers know.
@@ -420,13 +418,7 @@ impl Fill {
     /// What it is, for those who read it while it comes.
     #[must_use]
     pub fn object(&self) -> Arc<Object> {
-        Arc::new(Object {
-            meta: self.meta.clone(),
-            body: Body::Growing(self.growing.clone()),
-            body_sum: 0,
-            checked: AtomicU64::new(self.meta.sequence),
-            stale: AtomicBool::new(false),
-        })
+        Arc::new(Object::new(self.meta.clone(), Body::Growing(self.growing.clone()), 0))
     }
 
     /// Bytes so far.
@@ -517,13 +509,7 @@ impl Fill {
             }
         };
         let body_sum = self.hasher.clone().finalize();
-        let object = Arc::new(Object {
-            meta: self.meta.clone(),
-            body: Body::Memory(body.clone()),
-            body_sum,
-            checked: AtomicU64::new(self.meta.sequence),
-            stale: AtomicBool::new(false),
-        });
+        let object = Arc::new(Object::new(self.meta.clone(), Body::Memory(body.clone()), body_sum));
         self.store.memory.insert(self.number, object.clone());
         self.growing.end(Ok(()));
         if let Some(path) = self.store.new_path() {
@@ -565,13 +551,7 @@ impl Fill {
             store.install(number, &path, size)
         })
         .await?;
-        Ok(Arc::new(Object {
-            meta: self.meta.clone(),
-            body: Body::File(file, length),
-            body_sum,
-            checked: AtomicU64::new(self.meta.sequence),
-            stale: AtomicBool::new(false),
-        }))
+        Ok(Arc::new(Object::new(self.meta.clone(), Body::File(file, length), body_sum)))
     }
 }
 

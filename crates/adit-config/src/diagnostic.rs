@@ -84,6 +84,12 @@ impl Report {
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
+
+    /// All of it in one line, for what has no file and no lines.
+    pub(crate) fn in_one_line(&self) -> String {
+        let messages: Vec<&str> = self.0.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+        messages.join("; ")
+    }
 }
 
 impl From<Diagnostic> for Report {

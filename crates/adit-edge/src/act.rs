@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use adit_http::body::declared_length;
 use adit_policy::policy::Settings;
 use adit_policy::policy::act::{Asked, Respond};
 use bytes::Bytes;
@@ -37,9 +38,8 @@ pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> 
     if let Some(answer) = redirection(settings, &asked).or_else(|| settings.respond.as_ref().map(fixed)) {
         return Ok(Act::Answer(answer));
     }
-    let length =
-        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if settings.body_limit.zip(length).is_some_and(|(most, length): (u64, u64)| length > most) {
+    let length = declared_length(&head.headers);
+    if settings.body_limit.zip(length).is_some_and(|(most, length)| length > most) {
         return Err(Problem::TooLarge);
     }
     let rewritten =

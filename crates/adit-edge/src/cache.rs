@@ -153,7 +153,7 @@ pub(crate) fn forget(
     }
 }
 
-/// Whether a method can change what is stored.
-pub(crate) fn may_change(method: &Method) -> bool {
-    !method.is_safe()
+/// Whether a request can change what is stored.
+pub(crate) fn may_change(method: &Method, routed: &Routed) -> bool {
+    routed.settings.cache.is_some() && !method.is_safe()
 }

@@ -12,13 +12,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use adit_policy::cache::key::cookies;
 use adit_policy::policy::Settings;
 use adit_policy::policy::address::visitor;
 use adit_policy::policy::limit::{Concurrency, LimitKey, RateLimit};
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
-use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 
 use crate::Edge;
@@ -157,7 +157,9 @@ impl Limits {
             LimitKey::Address => None,
             LimitKey::All => return self.keys.hash_one(host),
             LimitKey::Header(name) => value_of(headers, name),
-            LimitKey::Cookie(name) => cookie(headers, name),
+            LimitKey::Cookie(name) => {
+                cookies(headers, |known| known == name.as_str()).next().map(str::as_bytes)
+            }
             LimitKey::Identity => identity.map(Identity::fingerprint),
         };
         match value {
@@ -169,12 +171,6 @@ impl Limits {
 
 fn value_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
     headers.get(name).map(http::HeaderValue::as_bytes).filter(|value| !value.is_empty())
-}
-
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
 }
 
 /// Counts one running request until it is dropped.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_http::body::declared_length;
 use adit_http::upgrade::is_websocket;
 use adit_http3::{Protocol, RecvBody};
 use adit_policy::cache::status::CacheStatus;
@@ -247,7 +248,7 @@ async fn pass(
         }
         Said::Nothing(status) => status,
     };
-    let changing = cache::may_change(&head.method).then(|| head.clone());
+    let changing = cache::may_change(&head.method, routed).then(|| head.clone());
     let mut outbound = forward::request(&asking, head, body, record);
     let turn = record.turn();
     let ask = upstream::Ask {
@@ -278,9 +279,7 @@ fn finish(
 ) -> Response<AnswerBody> {
     announcing.apply(response.headers_mut());
     let (Some(rule), Some(codings)) = (&settings.compress, codings) else { return response };
-    let length =
-        response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let length = length.or_else(|| response.body().size_hint().exact());
+    let length = declared_length(response.headers()).or_else(|| response.body().size_hint().exact());
     let (method, status, headers) = (&codings.method, response.status(), response.headers());
     let candidate = Candidate { method, status, headers, length };
     let chosen = rule.choose(&candidate, &codings.accepted);

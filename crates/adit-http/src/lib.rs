@@ -1,5 +1,7 @@
 //! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, answers of origins, local
-//! endpoints.
+//! endpoints, lengths of bodies.
+
+pub mod body;
 
 pub mod hop;
 

@@ -8,7 +8,7 @@ use adit_wire::configuration::Configuration;
 use serde_json::json;
 
 use super::{Form, origin_request, rules, settings};
-use crate::diagnostic::{Findings, Report};
+use crate::diagnostic::Findings;
 use crate::source::Source;
 use crate::yaml::{Kind, Node, json_node, json_table};
 
@@ -17,7 +17,7 @@ use crate::yaml::{Kind, Node, json_node, json_table};
 /// # Errors
 /// Everything that is wrong with it, in one line.
 pub fn ingress(configuration: &Configuration) -> Result<Ingress, String> {
-    let source = Source::new(Path::new("remote configuration"), "").map_err(|report| one_line(&report))?;
+    let source = Source::new(Path::new("remote configuration"), "").map_err(|report| report.in_one_line())?;
     let mut findings = Findings::new(&source);
     let defaults =
         origin_request::decode(&json_table(&configuration.origin_request), Form::Wire, &mut findings);
@@ -28,13 +28,8 @@ pub fn ingress(configuration: &Configuration) -> Result<Ingress, String> {
         true => Some(Ingress::default_503()),
         false => rules::decode(&rules_node(configuration), &defaults, Form::Wire, &mut findings),
     };
-    let (ingress, _) = findings.finish(ingress).map_err(|report| one_line(&report))?;
+    let (ingress, _) = findings.finish(ingress).map_err(|report| report.in_one_line())?;
     Ok(ingress.with_warp(warp_routing))
-}
-
-fn one_line(report: &Report) -> String {
-    let messages: Vec<&str> = report.0.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
-    messages.join("; ")
 }
 
 fn rules_node(configuration: &Configuration) -> Node {

@@ -1,6 +1,7 @@
 //! `trusted`: proxies in front of the edge, whose word about visitors counts.
 
 use adit_policy::ingress::IpPrefix;
+use adit_policy::policy::address;
 use adit_policy::trust::{AddressField, CLOUDFLARE, FLY, Trust};
 
 use crate::diagnostic::Findings;
@@ -37,8 +38,7 @@ fn networks(node: &Node, findings: &mut Findings) -> Vec<IpPrefix> {
 /// A network, or an address alone.
 fn network(node: &Node, findings: &mut Findings) -> Option<IpPrefix> {
     let text = yaml::text(node, findings)?;
-    let whole = || text.parse::<std::net::IpAddr>().ok().map(IpPrefix::from);
-    let prefix = text.parse().ok().or_else(whole);
+    let prefix = address::parse(text);
     if prefix.is_none() {
         let help = "write `fly`, `cloudflare`, or networks such as `[10.0.0.0/8]`";
         findings.error(node.span, format!("`{text}` is neither a known platform nor a network")).help(help);

@@ -7,7 +7,7 @@ use adit_policy::policy::pages::Pages;
 use serde_json::{Map, Value};
 
 use super::{Decoder, Files};
-use crate::diagnostic::{Findings, Report};
+use crate::diagnostic::Findings;
 use crate::source::Source;
 use crate::yaml::{Kind, Node, json_node};
 
@@ -19,17 +19,13 @@ const WORD_MAX: usize = 1024 * 1024;
 /// # Errors
 /// Everything that is wrong with it, in one line.
 pub fn decode(value: &Value) -> Result<Layer, String> {
-    let in_one_line = |report: Report| {
-        let messages: Vec<&str> = report.0.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
-        messages.join("; ")
-    };
     if value.to_string().len() > WORD_MAX {
         return Err(format!("it is longer than {} KiB", WORD_MAX / 1024));
     }
-    let source = Source::new(Path::new("edge"), "").map_err(in_one_line)?;
+    let source = Source::new(Path::new("edge"), "").map_err(|report| report.in_one_line())?;
     let mut findings = Findings::new(&source);
     let layer = Decoder { files: Files::Inline, findings: &mut findings }.edge(&json_node(value), false);
-    findings.finish(layer).map(|(layer, _)| layer).map_err(in_one_line)
+    findings.finish(layer).map(|(layer, _)| layer).map_err(|report| report.in_one_line())
 }
 
 /// What is said about a name, as it travels.

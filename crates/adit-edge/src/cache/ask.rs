@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use adit_cache::{Head, Object, Place};
 use adit_policy::cache::conditional::{CONDITIONS, questions, range_counts};
 use adit_policy::cache::directives::Directives;
-use adit_policy::cache::freshness::Use;
+use adit_policy::cache::freshness::{Life, Use};
 use adit_policy::cache::key::{Keyed, is_bypassed, key};
 use adit_policy::cache::range::{Part, Wanted};
 use adit_policy::cache::rule::CacheRule;
@@ -165,18 +165,15 @@ impl Ask {
     }
 
     pub(super) fn use_of(&self, object: &Object, now: SystemTime) -> Use {
-        let life = object.meta.head().map(|head| head.life).unwrap_or_default();
-        life.use_at(passed(object, now), &self.wanted, &self.rule)
+        life(object).use_at(passed(object, now), &self.wanted, &self.rule)
     }
 
     pub(super) fn may_stand_in(&self, object: &Object, now: SystemTime) -> bool {
-        let life = object.meta.head().map(|head| head.life).unwrap_or_default();
-        life.may_stand_in(passed(object, now), &self.wanted, &self.rule)
+        life(object).may_stand_in(passed(object, now), &self.wanted, &self.rule)
     }
 
     pub(super) fn status_of(&self, object: &Object, outcome: Outcome, now: SystemTime) -> CacheStatus {
-        let life = object.meta.head().map(|head| head.life).unwrap_or_default();
-        CacheStatus { ttl: Some(life.left(passed(object, now))), ..CacheStatus::of(outcome) }
+        CacheStatus { ttl: Some(life(object).left(passed(object, now))), ..CacheStatus::of(outcome) }
     }
 
     /// The request that the cache makes, without what a target adds.
@@ -197,6 +194,10 @@ impl Ask {
         let stored = stored.and_then(|stored| stored.meta.head());
         range.chain(stored.map(|stored| questions(&stored.headers)).unwrap_or_default()).collect()
     }
+}
+
+fn life(object: &Object) -> Life {
+    object.meta.head().map(|head| head.life).unwrap_or_default()
 }
 
 /// How long ago something came.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_cache::{Fill, Head, Kind, Meta, Object, Store};
+use adit_http::body::declared_length;
 use adit_policy::cache::freshness::Arrival;
 use adit_policy::cache::range::content_range;
 use adit_policy::cache::storable::{Asker, Refused, Storable, freshen, storable};
 use adit_policy::cache::vary::Selecting;
 use adit_tunnel::edge::ResponseBody;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
@@ -111,8 +112,6 @@ impl Fetch {
     }
 
     fn decide(&self, answer: &Response<ResponseBody>, arrived: &Arrived) -> Result<Storable, Refused> {
-        let asker =
-            Asker { method: &Method::GET, headers: &self.ask.headers, identified: self.ask.identified };
         let arrival = Arrival {
             status: answer.status(),
             headers: answer.headers(),
@@ -120,15 +119,14 @@ impl Fetch {
             came: arrived.came,
         };
         // A part that nobody has asked for is a part of who knows what.
-        let announced =
-            answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let announced = declared_length(answer.headers());
         if answer.status() == StatusCode::PARTIAL_CONTENT {
             let (first, end, _) = content_range(answer.headers()).ok_or(Refused::Partial)?;
             if self.target.range.is_none() || announced.is_some_and(|length| length != end - first) {
                 return Err(Refused::Partial);
             }
         }
-        let mut storable = storable(&asker, &arrival, &self.ask.rule)?;
+        let mut storable = storable(&self.asker(), &arrival, &self.ask.rule)?;
         if announced.is_some_and(|length| length > self.ask.rule.max_size) {
             return Err(Refused::Large);
         }
@@ -139,6 +137,10 @@ impl Fetch {
         Ok(storable)
     }
 
+    fn asker(&self) -> Asker<'_> {
+        Asker { method: &Method::GET, headers: &self.ask.headers, identified: self.ask.identified }
+    }
+
     /// What is stored is still good.
     async fn confirm(&self, stored: &Arc<Object>, headers: &HeaderMap, arrived: &Arrived) -> Arc<Object> {
         let Some(head) = stored.meta.head() else { return stored.clone() };
@@ -146,9 +148,7 @@ impl Fetch {
         freshen(&mut merged, headers);
         let arrival =
             Arrival { status: head.status, headers: &merged, asked: arrived.asked, came: arrived.came };
-        let asker =
-            Asker { method: &Method::GET, headers: &self.ask.headers, identified: self.ask.identified };
-        let Ok(storable) = storable(&asker, &arrival, &self.ask.rule) else {
+        let Ok(storable) = storable(&self.asker(), &arrival, &self.ask.rule) else {
             // It may not be kept any longer; this once it is still the answer.
             self.store.remove(&stored.meta.key);
             return stored.clone();
@@ -208,7 +208,7 @@ impl Fetch {
         if selecting.names.is_empty() && known.is_none() {
             return None;
         }
-        let all = known.as_ref().map_or_else(|| selecting.clone(), |(with, _)| with.with(selecting));
+        let all = known.as_ref().map_or_else(|| selecting.clone(), |(with, _)| selecting.after(with));
         if known.as_ref().is_some_and(|(with, _)| **with == all) {
             return known;
         }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use adit_cache::purge::TAG_FIELDS;
 use adit_cache::{Head, Object, Reader};
+use adit_http::body::declared_length;
 use adit_http::forwarded;
 use adit_policy::cache::conditional::{not_modified, range_counts};
 use adit_policy::cache::range::Part;
@@ -54,10 +55,9 @@ pub(super) fn answer(
     let Some(kept) = object.meta.head() else {
         return Kept { response: Response::new(KeptBody::Empty), status };
     };
-    let announced = kept.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let length = object.length().or(announced);
+    let length = object.length().or_else(|| declared_length(&kept.headers));
     let (response, wanted) = head(request, ask, (object, kept), length, (status, now));
-    let left = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let left = declared_length(response.headers());
     let body = wanted.map_or(KeptBody::Empty, |(first, end)| body(object, first, end, left));
     Kept { response: response.map(|()| body), status }
 }

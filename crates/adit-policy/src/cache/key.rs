@@ -85,7 +85,7 @@ fn write_query(key: &mut String, query: &str, shape: &QueryKey) {
 }
 
 /// Values of the cookies whose names are wanted.
-fn cookies(headers: &HeaderMap, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+pub fn cookies(headers: &HeaderMap, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(move |(name, _)| wanted(name)).map(|(_, value)| value)

@@ -100,7 +100,7 @@ pub fn storable(asker: &Asker<'_>, arrival: &Arrival<'_>, rule: &CacheRule) -> R
     let said = Directives::of_response(arrival.headers);
     check_request(asker, &said, rule)?;
     check_response(arrival, &said, rule)?;
-    let selecting = vary::selecting(asker.headers, arrival.headers).ok_or(Refused::Vary)?;
+    let selecting = vary::selecting(arrival.headers).ok_or(Refused::Vary)?;
     let life = life(arrival, &said, rule).or_else(|| unknown_life(arrival, rule)).ok_or(Refused::NoLife)?;
     Ok(Storable { life, selecting, headers: kept(arrival.headers, &said, rule) })
 }

@@ -16,7 +16,7 @@ pub struct Selecting {
 
 /// The fields that chose this response; `None` if everything did (`*`), or too many.
 #[must_use]
-pub fn selecting(_request: &HeaderMap, response: &HeaderMap) -> Option<Selecting> {
+pub fn selecting(response: &HeaderMap) -> Option<Selecting> {
     let mut names = Vec::new();
     for line in response.get_all(VARY) {
         for name in line.to_str().ok()?.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -41,10 +41,12 @@ impl Selecting {
         Self { names }
     }
 
-    /// Whether there are too many names by now.
+    /// What chooses once there is a response with these names where others had `earlier` ones: all of them, or these alone
+    /// if they have become too many.
     #[must_use]
-    pub fn is_too_much(&self) -> bool {
-        self.names.len() > FIELDS_MAX
+    pub fn after(&self, earlier: &Self) -> Self {
+        let all = earlier.with(self);
+        if all.names.len() > FIELDS_MAX { self.clone() } else { all }
     }
 
     /// Appends what a request has under these names, in one form for everything that means the same.
@@ -110,7 +112,7 @@ mod tests {
             request_map.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let mut key = String::new();
-        selecting(&request_map, &map(&[("vary", vary)])).unwrap().write(&request_map, &mut key);
+        selecting(&map(&[("vary", vary)])).unwrap().write(&request_map, &mut key);
         key
     }
 
@@ -143,7 +145,17 @@ mod tests {
     #[test]
     fn a_star_is_everything() {
         for vary in ["*", "*, *", ", *", "foo, *", "*, foo"] {
-            assert_eq!(selecting(&HeaderMap::new(), &map(&[("vary", vary)])), None, "{vary}");
+            assert_eq!(selecting(&map(&[("vary", vary)])), None, "{vary}");
         }
+    }
+
+    #[test]
+    fn names_add_up_until_they_are_too_many() {
+        let names = |range: std::ops::Range<usize>| Selecting {
+            names: range.map(|number| HeaderName::try_from(format!("x-{number:02}")).unwrap()).collect(),
+        };
+        assert_eq!(names(1..2).after(&names(0..1)), names(0..2));
+        assert_eq!(names(8..FIELDS_MAX).after(&names(0..8)), names(0..FIELDS_MAX));
+        assert_eq!(names(8..FIELDS_MAX + 1).after(&names(0..8)), names(8..FIELDS_MAX + 1));
     }
 }
