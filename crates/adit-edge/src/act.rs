@@ -1,5 +1,6 @@
 //! Fourth stage: what the edge answers by itself, and what the origin is asked for instead. Leaves [`Onward`].
 
+use std::ops::Deref;
 use std::rc::Rc;
 
 use adit_http::body::declared_length;
@@ -16,7 +17,15 @@ use crate::rescue::Problem;
 use crate::route::Routed;
 
 /// The proof that a request goes on to the origin, or to what is kept of it.
-pub(crate) struct Onward(pub(crate) Routed);
+pub(crate) struct Onward(Routed);
+
+impl Deref for Onward {
+    type Target = Routed;
+
+    fn deref(&self) -> &Routed {
+        &self.0
+    }
+}
 
 /// What comes of a request.
 pub(crate) enum Act {
@@ -26,15 +35,15 @@ pub(crate) enum Act {
     Onward(Rc<Onward>),
 }
 
-/// Answers, or sets what the origin is asked for.
+/// Answers, or sets what the origin is asked for. There is no other way to make an [`Onward`].
 ///
 /// # Errors
 /// [`Problem::TooLarge`] for a body that is announced larger than is let through.
 pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> {
-    let routed = admitted.routed;
-    let settings = &routed.settings;
+    let routed = admitted.into_routed();
+    let settings = routed.settings();
     let path = head.uri.path().to_owned();
-    let asked = Asked { host: &routed.authority, path: &path, query: head.uri.query() };
+    let asked = Asked { host: routed.authority(), path: &path, query: head.uri.query() };
     if let Some(answer) = redirection(settings, &asked).or_else(|| settings.respond.as_ref().map(fixed)) {
         return Ok(Act::Answer(answer));
     }
@@ -76,4 +85,30 @@ fn with_target(uri: &Uri, target: &str) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
     Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_policy::policy::Patch;
+    use http::{HeaderMap, Method, Request};
+
+    use super::*;
+    use crate::context::fixture::{routed, snapshot, worker};
+    use crate::guard::guard;
+    use crate::limit::admit;
+
+    #[test]
+    fn a_request_that_the_edge_does_not_answer_leaves_the_fourth_stage() {
+        let body_limit = Some(Some(10));
+        let worker = worker(snapshot(Patch { body_limit, ..Patch::default() }));
+        let ask = |length: &str| {
+            let url = "http://a.x.example/b";
+            let admitted = guard(routed(&worker, "192.0.2.1", url).unwrap(), &Method::POST)
+                .and_then(|permitted| admit(permitted, &HeaderMap::new()));
+            let request = Request::post(url).header(header::CONTENT_LENGTH, length).body(()).unwrap();
+            act(admitted.unwrap(), &mut request.into_parts().0)
+        };
+        assert!(matches!(ask("10"), Ok(Act::Onward(onward)) if onward.host().as_str() == "a.x.example"));
+        assert!(matches!(ask("11"), Err(Problem::TooLarge)));
+    }
 }

@@ -21,15 +21,13 @@ use adit_policy::cache::rule::CacheRule;
 use adit_policy::cache::status::{CacheStatus, Outcome};
 use adit_tunnel::edge::ResponseBody;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::act::Onward;
-use crate::forward::Outbound;
+use crate::forward;
 use crate::record::Record;
 use crate::registry::Session;
 use crate::rescue::Problem;
-use crate::route::Routed;
-use crate::visitor::Visitor;
 use ask::{Ask, Target};
 use search::{Got, Search};
 
@@ -47,48 +45,30 @@ pub(crate) enum Said {
     Nothing(Option<CacheStatus>),
 }
 
-/// A request at the cache.
-pub(crate) struct Stage<'a> {
-    pub(crate) visitor: &'a Visitor,
-    pub(crate) onward: &'a Rc<Onward>,
-    /// The request as the origin would get it.
-    pub(crate) head: &'a Parts,
-    /// Path and query as they were asked for.
-    pub(crate) asked: &'a Uri,
-    pub(crate) scheme: &'static str,
-    pub(crate) identified: bool,
-    /// Makes the tunnel's request.
-    pub(crate) outbound: &'a dyn Fn(Parts, &Record) -> Outbound,
-}
-
 /// The tunnel connection that was asked, for the record.
 pub(crate) type Asked = Option<Arc<Session>>;
 
-/// Answers from what is kept, or lets it be fetched.
+/// Answers from what is kept, or lets it be fetched. `head` is the request as the origin would get it.
 ///
 /// # Errors
 /// What the fetch has come to, where nothing stands in for it.
-pub(crate) async fn answer(stage: &Stage<'_>, record: &mut Record) -> Result<Said, Problem> {
-    let Onward(routed) = &**stage.onward;
-    let (Some(rule), Some(store)) = (&routed.settings.cache, &stage.visitor.edge.cache) else {
+pub(crate) async fn answer(onward: &Rc<Onward>, head: &Parts, record: &mut Record) -> Result<Said, Problem> {
+    let (Some(rule), Some(store)) = (&onward.settings().cache, &onward.request().edge().cache) else {
         return Ok(Said::Nothing(None));
     };
-    let Some(ask) = Ask::of(stage, rule) else {
+    let Some(ask) = Ask::of(onward, head, rule) else {
         return Ok(Said::Nothing(Some(CacheStatus::of(Outcome::Bypass))));
     };
     let ask = Rc::new(ask);
     let mut search = Search {
-        edge: stage.visitor.edge.clone(),
-        worker: stage.visitor.worker.clone(),
-        onward: stage.onward.clone(),
+        onward: onward.clone(),
         ask: ask.clone(),
         store: store.clone(),
-        turn: record.turn(),
-        head: Box::new(|| (stage.outbound)(ask.request(stage.head), record).head),
+        head: Box::new(|| forward::head(onward, ask.request(head))),
         asked: None,
         problem: None,
     };
-    let said = find(stage, &mut search, rule).await;
+    let said = find(head, &mut search, rule).await;
     let (asked, problem) = (search.asked.take(), search.problem.take());
     drop(search);
     asked.iter().for_each(|session| record.asked(session));
@@ -96,7 +76,7 @@ pub(crate) async fn answer(stage: &Stage<'_>, record: &mut Record) -> Result<Sai
     said
 }
 
-async fn find(stage: &Stage<'_>, search: &mut Search<'_>, rule: &CacheRule) -> Result<Said, Problem> {
+async fn find(head: &Parts, search: &mut Search<'_>, rule: &CacheRule) -> Result<Said, Problem> {
     let ask = search.ask.clone();
     let whole = Target::whole(&ask);
     if let Some(range) = ask.range
@@ -106,22 +86,22 @@ async fn find(stage: &Stage<'_>, search: &mut Search<'_>, rule: &CacheRule) -> R
     {
         // Whoever wants a part of something unknown does not wait for the rest.
         let got = search.get(&Target::part(&ask)).await?;
-        return Ok(said(stage, &ask, got));
+        return Ok(said(head, &ask, got));
     }
     if let Some(size) = rule.slice
         && !ask.is_personal
         && !search.has(&whole).await
     {
-        return slices::answer(stage, search, size).await;
+        return slices::answer(head, search, size).await;
     }
     let got = search.get(&whole).await?;
-    Ok(said(stage, &ask, got))
+    Ok(said(head, &ask, got))
 }
 
-fn said(stage: &Stage<'_>, ask: &Ask, got: Got) -> Said {
+fn said(head: &Parts, ask: &Ask, got: Got) -> Said {
     match got {
         Got::Object(object, status) => {
-            Said::Kept(Box::new(serve::answer(stage.head, ask, &object, status, SystemTime::now())))
+            Said::Kept(Box::new(serve::answer(head, ask, &object, status, SystemTime::now())))
         }
         Got::Passed(response, status) => Said::Passed(response, status),
         Got::Nothing(status) => Said::Nothing(Some(status)),
@@ -129,22 +109,17 @@ fn said(stage: &Stage<'_>, ask: &Ask, got: Got) -> Said {
 }
 
 /// Forgets what a change has made out of date (RFC 9111, section 4.4).
-pub(crate) fn forget(
-    store: &Arc<Store>,
-    routed: &Routed,
-    stage: (&Parts, &Uri, &'static str),
-    answer: (StatusCode, &HeaderMap),
-) {
-    let (head, asked, scheme) = stage;
+pub(crate) fn forget(store: &Arc<Store>, onward: &Onward, head: &Parts, answer: (StatusCode, &HeaderMap)) {
     let (status, headers) = answer;
-    let Some(rule) = routed.settings.cache.as_ref().filter(|_| invalidate::invalidates(&head.method, status))
+    let Some(rule) =
+        onward.settings().cache.as_ref().filter(|_| invalidate::invalidates(&head.method, status))
     else {
         return;
     };
-    let named = invalidate::also(routed.host.as_str(), headers);
-    let target = asked.path_and_query().map_or("/", |target| target.as_str());
+    let named = invalidate::also(onward.host().as_str(), headers);
+    let target = onward.request().path_and_query();
     for target in std::iter::once(target).chain(named.iter().map(String::as_str)) {
-        let key = ask::key_of(routed, scheme, target, &head.headers, rule);
+        let key = ask::key_of(onward, target, &head.headers, rule);
         store.remove(&ask::part_key(&key));
         if let Some(size) = rule.slice {
             store.remove(&ask::slice_key(&key, size, 0));
@@ -154,6 +129,6 @@ pub(crate) fn forget(
 }
 
 /// Whether a request can change what is stored.
-pub(crate) fn may_change(method: &Method, routed: &Routed) -> bool {
-    routed.settings.cache.is_some() && !method.is_safe()
+pub(crate) fn may_change(method: &Method, onward: &Onward) -> bool {
+    onward.settings().cache.is_some() && !method.is_safe()
 }

@@ -19,10 +19,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
+use crate::act::Onward;
 use crate::body::{AnswerBody, RequestBody, Upload};
 use crate::record::Record;
 use crate::route::Routed;
-use crate::visitor::{Client, Secured, Visitor};
 
 /// How a connection or a stream becomes a WebSocket's.
 pub(crate) enum Upgrade {
@@ -30,14 +30,6 @@ pub(crate) enum Upgrade {
     Switch(OnUpgrade),
     /// The request's body is the way up, the answer's the way down.
     Stream(RequestBody),
-}
-
-/// What a request is sent with.
-pub(crate) struct Asking<'a> {
-    pub(crate) routed: &'a Routed,
-    pub(crate) client: Client,
-    pub(crate) tls: Option<&'a Secured>,
-    pub(crate) websocket: bool,
 }
 
 /// A request ready for a tunnel.
@@ -79,8 +71,16 @@ impl Head {
 }
 
 /// Makes the tunnel's request from the visitor's.
-pub(crate) fn request(asking: &Asking<'_>, head: Parts, body: RequestBody, record: &Record) -> Outbound {
-    let &Asking { routed, client, websocket, .. } = asking;
+pub(crate) fn request(onward: &Onward, head: Parts, body: RequestBody, uploaded: Rc<Cell<u64>>) -> Outbound {
+    let body = (!body.is_end_stream() && !onward.request().is_websocket)
+        .then(|| Upload::new(body, uploaded.clone(), onward.settings().body_limit));
+    Outbound { head: self::head(onward, head), body, uploaded }
+}
+
+/// Makes the head of the tunnel's request from the visitor's.
+pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
+    let request = onward.request();
+    let (client, websocket) = (request.client, request.is_websocket);
     let mut headers = head.headers;
     // A WebSocket may say where a bastion is to go; only a rule that is one listens.
     let destination = headers.remove(names::JUMP_DESTINATION).filter(|_| websocket);
@@ -94,30 +94,27 @@ pub(crate) fn request(asking: &Asking<'_>, head: Parts, body: RequestBody, recor
     let visit = forwarded::Visit {
         client: client.ip,
         scheme: client.scheme,
-        host: &routed.authority,
-        id: &record.id(),
+        host: onward.authority(),
+        id: &request.id_text(),
         version: head.version,
     };
     forwarded::set(&mut headers, &visit);
-    if let Some(identity) = asking.tls.and_then(|tls| tls.identity.as_ref()) {
+    if let Some(identity) = request.identity() {
         identity.set(&mut headers);
     }
-    routed.settings.headers.request.apply(&mut headers);
+    onward.settings().headers.request.apply(&mut headers);
     let mut method = head.method;
     if websocket && head.version >= Version::HTTP_2 {
         complete_handshake(&mut headers);
         method = Method::GET;
     }
-    let body = (!body.is_end_stream() && !websocket)
-        .then(|| Upload::new(body, record.uploaded(), routed.settings.body_limit));
-    let head = Head {
+    Head {
         method,
         kind: if websocket { StreamKind::WebSocket } else { StreamKind::Http },
-        authority: routed.authority.clone(),
+        authority: onward.authority().to_owned(),
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         headers,
-    };
-    Outbound { head, body, uploaded: record.uploaded() }
+    }
 }
 
 /// Removes what only the edge may say to a connector: some of it would steer the connector itself.
@@ -182,11 +179,13 @@ pub(crate) struct Announcing {
 }
 
 impl Announcing {
-    pub(crate) fn of(visitor: &Visitor, client: Client, routed: &Routed) -> Self {
+    pub(crate) fn of(routed: &Routed) -> Self {
+        let request = routed.request();
         // Behind a proxy it is the proxy who is reached; and a certificate cannot be asked for on QUIC.
-        let direct = visitor.tls.is_some() && !client.proxied && routed.policy.client_certificates.is_none();
-        let alt_svc = visitor.edge.alt_svc.clone().filter(|_| direct);
-        Self { alt_svc, settings: routed.settings.clone(), is_https: client.scheme == "https" }
+        let direct =
+            request.tls.is_some() && !request.client.proxied && routed.policy().client_certificates.is_none();
+        let alt_svc = request.edge().alt_svc.clone().filter(|_| direct);
+        Self { alt_svc, settings: routed.settings().clone(), is_https: request.client.scheme == "https" }
     }
 
     /// Sets the fields that the operator wants, and tells the browser how to come the next time: by HTTPS only, and by

@@ -1,6 +1,7 @@
 //! Second stage: may this visitor come at all, and with this? Leaves `Permitted`. Nothing is asked of a tunnel before.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
@@ -13,32 +14,40 @@ use arc_swap::ArcSwap;
 use http::{Method, StatusCode};
 use tokio::sync::watch;
 
-use crate::Edge;
 use crate::rescue::Problem;
 use crate::route::Routed;
-use crate::visitor::Client;
 
 /// The proof that a visitor may come.
-pub(crate) struct Permitted(pub(crate) Routed);
+pub(crate) struct Permitted(Routed);
 
-/// Lets a request pass, or says why not.
+impl Permitted {
+    /// The request, for the next stage.
+    pub(crate) fn into_routed(self) -> Routed {
+        self.0
+    }
+}
+
+impl Deref for Permitted {
+    type Target = Routed;
+
+    fn deref(&self) -> &Routed {
+        &self.0
+    }
+}
+
+/// Lets a request pass, or says why not. There is no other way to make a [`Permitted`].
 ///
 /// # Errors
 /// [`Problem::Banned`], [`Problem::Denied`] or [`Problem::Dropped`] for an address that may not come,
 /// [`Problem::ShutOff`] and [`Problem::Maintenance`] for a name out of service, [`Problem::Method`] for a method that is
 /// not let through.
-pub(crate) fn guard(
-    edge: &Edge,
-    client: Client,
-    routed: Routed,
-    method: &Method,
-) -> Result<Permitted, Problem> {
-    let settings = &routed.settings;
-    if edge.doors.is_blocked(client.ip, routed.host.as_str()) {
+pub(crate) fn guard(routed: Routed, method: &Method) -> Result<Permitted, Problem> {
+    let (edge, client, settings) = (routed.request().edge(), routed.request().client, routed.settings());
+    if edge.doors.is_blocked(client.ip, routed.host().as_str()) {
         edge.metrics.denied("banned");
         return Err(refusal(settings, Problem::Banned));
     }
-    if routed.view.snapshot.shutoff().includes(routed.host.as_str()) {
+    if routed.view().snapshot.shutoff().includes(routed.host().as_str()) {
         return Err(Problem::ShutOff);
     }
     let is_denied = settings.deny.as_ref().is_some_and(|deny| deny.includes(client.ip));
@@ -161,5 +170,24 @@ impl Doors {
 
     fn write(&self) -> RwLockWriteGuard<'_, Bans> {
         self.bans.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_policy::policy::Patch;
+    use adit_policy::policy::address::parse;
+
+    use super::*;
+    use crate::context::fixture::{routed, snapshot, worker};
+
+    #[test]
+    fn only_who_may_come_leaves_the_second_stage() {
+        let allow = Addresses::of(&[parse("192.0.2.0/24").unwrap()]);
+        let worker = worker(snapshot(Patch { allow: Some(Some(allow)), ..Patch::default() }));
+        let ask = |ip, method| guard(routed(&worker, ip, "http://a.x.example/").unwrap(), method);
+        assert_eq!(ask("192.0.2.1", &Method::GET).unwrap().host().as_str(), "a.x.example");
+        assert!(matches!(ask("198.51.100.1", &Method::GET), Err(Problem::Denied)));
+        assert!(guard(routed(&worker, "198.51.100.1", "http://b.x.example/").unwrap(), &Method::GET).is_ok());
     }
 }

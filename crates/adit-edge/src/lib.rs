@@ -1,7 +1,7 @@
 //! The public data plane: from an accepted connection to an answer through a tunnel.
 //!
 //! The files stand in the order of a request: [`listener`] accepts, `reception` finds out whose a connection is and what
-//! it speaks, [`tls`] ends TLS, `visitor` speaks HTTP, `serve` runs the stages, `route`
+//! it speaks, [`tls`] ends TLS, `visitor` speaks HTTP, `serve` runs the stages over a `context`, `route`
 //! finds the tunnel, `upstream` asks a connection, `forward` carries heads and bodies, `rescue` turns errors into
 //! answers, `record` writes what happened. Beside them, `join` takes tunnel connections in, [`registry`] holds
 //! them, `ports` leads bytes without HTTP through them, and `passthrough` TLS that is not ours to read.
@@ -19,6 +19,8 @@ pub mod tls;
 mod worker;
 
 mod visitor;
+
+mod context;
 
 mod http3;
 

@@ -9,6 +9,7 @@ mod store;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -21,12 +22,10 @@ use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName};
 
-use crate::Edge;
 use crate::guard::Permitted;
 use crate::rescue::Problem;
 use crate::route::Routed;
 use crate::tls::Identity;
-use crate::visitor::Client;
 use store::{Store, Visitors};
 
 /// Rules that have tables at a time. Above that, all of them begin anew: somebody changes his configuration all the time.
@@ -34,9 +33,28 @@ const RULES_MAX: usize = 20_000;
 
 /// The proof that a request was counted.
 pub(crate) struct Admitted {
-    pub(crate) routed: Routed,
-    /// Held as long as the request runs.
-    pub(crate) ticket: Option<Ticket>,
+    routed: Routed,
+    ticket: Option<Ticket>,
+}
+
+impl Admitted {
+    /// Takes what counts the request as running; it is held as long as the request runs.
+    pub(crate) fn take_ticket(&mut self) -> Option<Ticket> {
+        self.ticket.take()
+    }
+
+    /// The request, for the next stage.
+    pub(crate) fn into_routed(self) -> Routed {
+        self.routed
+    }
+}
+
+impl Deref for Admitted {
+    type Target = Routed;
+
+    fn deref(&self) -> &Routed {
+        &self.routed
+    }
 }
 
 /// What a visitor is told who asks too often.
@@ -48,21 +66,15 @@ pub(crate) struct Exceeded {
     pub(crate) wait: u64,
 }
 
-/// Counts a request.
+/// Counts a request. There is no other way to make an [`Admitted`].
 ///
 /// # Errors
 /// [`Problem::TooOften`] and [`Problem::TooMuch`].
-pub(crate) fn admit(
-    edge: &Edge,
-    client: Client,
-    permitted: Permitted,
-    identity: Option<&Identity>,
-    headers: &HeaderMap,
-) -> Result<Admitted, Problem> {
-    let Permitted(routed) = permitted;
-    let settings = &routed.settings;
+pub(crate) fn admit(permitted: Permitted, headers: &HeaderMap) -> Result<Admitted, Problem> {
+    let routed = permitted.into_routed();
+    let (edge, settings) = (routed.request().edge(), routed.settings());
     let limits = &edge.limits;
-    let who = |key: &LimitKey| limits.number(key, &routed, client, identity, headers);
+    let who = |key: &LimitKey| limits.number(key, &routed, headers);
     if let Some(rule) = &settings.rate_limit
         && let Err(exceeded) = limits.check(settings, rule, who(&rule.key))
     {
@@ -144,15 +156,8 @@ impl Limits {
     }
 
     /// Who is counted, at which name, as a number that nobody outside can aim at.
-    fn number(
-        &self,
-        key: &LimitKey,
-        routed: &Routed,
-        client: Client,
-        identity: Option<&Identity>,
-        headers: &HeaderMap,
-    ) -> u64 {
-        let host = routed.host.as_str();
+    fn number(&self, key: &LimitKey, routed: &Routed, headers: &HeaderMap) -> u64 {
+        let (host, request) = (routed.host().as_str(), routed.request());
         let value = match key {
             LimitKey::Address => None,
             LimitKey::All => return self.keys.hash_one(host),
@@ -160,11 +165,11 @@ impl Limits {
             LimitKey::Cookie(name) => {
                 cookies(headers, |known| known == name.as_str()).next().map(str::as_bytes)
             }
-            LimitKey::Identity => identity.map(Identity::fingerprint),
+            LimitKey::Identity => request.identity().map(Identity::fingerprint),
         };
         match value {
             Some(value) => self.keys.hash_one((host, "value", value)),
-            None => self.keys.hash_one((host, visitor(client.ip))),
+            None => self.keys.hash_one((host, visitor(request.client.ip))),
         }
     }
 }
@@ -197,9 +202,28 @@ mod tests {
     use std::time::Duration;
 
     use adit_policy::limits::LIMIT_KEYS_MAX;
+    use adit_policy::policy::Patch;
     use adit_policy::policy::limit::Rate;
+    use http::Method;
 
     use super::*;
+    use crate::context::fixture::{routed, snapshot, worker};
+    use crate::guard::guard;
+
+    #[test]
+    fn a_request_leaves_the_third_stage_with_its_ticket() {
+        let one = Concurrency { requests: 1, key: LimitKey::Address };
+        let worker = worker(snapshot(Patch { concurrency: Some(Some(one)), ..Patch::default() }));
+        let ask = || {
+            let routed = routed(&worker, "192.0.2.1", "http://a.x.example/").unwrap();
+            admit(guard(routed, &Method::GET).unwrap(), &HeaderMap::new())
+        };
+        let mut first = ask().unwrap();
+        let ticket = first.take_ticket();
+        assert!(ticket.is_some() && matches!(ask(), Err(Problem::TooMuch)));
+        drop(ticket);
+        assert!(ask().is_ok(), "the first one has ended");
+    }
 
     fn rule(count: u32, seconds: u64, burst: u32) -> RateLimit {
         let rate = Rate { count, per: Duration::from_secs(seconds) };

@@ -124,8 +124,9 @@ pub fn tables(edge: &Arc<Edge>, bound: Bound, tunnel_tls: &EdgeTls, workers: usi
 impl Table {
     /// Serves until the drain begins, then until running requests are done.
     pub async fn serve(mut self, worker: usize, drain: DrainWatcher) {
+        let worker = Rc::new(Worker::new(self.edge.clone(), worker, self.workers));
         if let Some((bound, dealer)) = self.accepts.take() {
-            open_ports(self.edge.clone(), dealer.clone(), drain.clone());
+            open_ports(worker.clone(), dealer.clone(), drain.clone());
             spawn_local(forget_guests(self.edge.clone()));
             if let Err(error) = self.accept_all(bound, &dealer, &drain) {
                 tracing::error!(%error, "cannot serve the listeners");
@@ -133,7 +134,7 @@ impl Table {
             }
         }
         let reception = Rc::new(Reception {
-            worker: Rc::new(Worker::new(worker, self.workers, self.edge.access_log.lane())),
+            worker,
             edge: self.edge,
             holds: self.holds,
             handshakes: self.handshakes,
@@ -191,12 +192,12 @@ async fn forget_guests(edge: Arc<Edge>) {
 }
 
 /// Ports open and close with the configuration, and end with the drain.
-fn open_ports(edge: Arc<Edge>, dealer: Dealer, drain: DrainWatcher) {
+fn open_ports(worker: Rc<Worker>, dealer: Dealer, drain: DrainWatcher) {
     let deal: ports::Deal =
         Arc::new(move |stream, remote, port| dealer.deal(Dealt::Port(stream, remote, port)));
     spawn_local(async move {
         tokio::select! {
-            () = ports::run(edge, deal) => {}
+            () = ports::run(worker, deal) => {}
             () = drain.draining() => {}
         }
     });

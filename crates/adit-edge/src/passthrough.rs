@@ -2,16 +2,15 @@
 //! read. They travel as a WebSocket to the rule of that name, so a stock cloudflared with `service: tcp://…` serves it too.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_http::forwarded::{self, Visit};
 use adit_http::websocket::{ByteStream, config, relay};
 use adit_policy::host::Hostname;
-use adit_policy::limits::RETRIES_MAX;
 use adit_policy::route::Route;
 use adit_telemetry::logging::chain;
 use adit_telemetry::metrics::GaugeGuard;
-use adit_telemetry::record::hex;
 use adit_tunnel::SendError;
 use adit_tunnel::edge::{Duplex, RequestHead};
 use adit_wire::connect::StreamKind;
@@ -27,9 +26,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
-use crate::Edge;
-use crate::registry::Asking;
-use crate::upstream;
+use crate::context::RequestContext;
+use crate::registry::View;
+use crate::upstream::{self, Destination, Unreached};
 use crate::worker::Worker;
 
 /// How long the far end may go on after the visitor has finished: a WebSocket has no half-close.
@@ -40,10 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Failed {
     #[error("nobody serves this name")]
     UnknownHost,
-    #[error("no connection of the tunnel is there")]
-    NoConnection,
     #[error(transparent)]
-    Send(#[from] SendError),
+    Unreached(#[from] Unreached<SendError>),
     #[error(
         "the connector answered {0}; the rule of a passthrough name leads to `tcp://…`, `https://…`, or has `tls`"
     )]
@@ -54,15 +51,15 @@ enum Failed {
 
 /// Carries one connection to its end.
 pub(crate) async fn serve(
-    edge: &Edge,
-    worker: &Worker,
+    worker: &Rc<Worker>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     remote: SocketAddr,
     name: Hostname,
 ) {
+    let edge = &worker.edge;
     let _counted = GaugeGuard::new(edge.metrics.passthrough_sessions.clone());
     let carried = async {
-        let tunnel = open(edge, worker, remote, &name).await?;
+        let tunnel = open(worker, remote, &name).await?;
         let (read, write) = split(stream);
         let socket = WebSocketStream::from_raw_socket(tunnel, Role::Client, Some(config())).await;
         Ok(relay(read, write, ByteStream::new(socket), PATIENCE).await?)
@@ -82,34 +79,30 @@ pub(crate) async fn serve(
 }
 
 /// Opens a stream to the rule of a name, on the best connection that takes it.
-async fn open(edge: &Edge, worker: &Worker, remote: SocketAddr, name: &Hostname) -> Result<Duplex, Failed> {
-    let view = edge.registry.view().clone();
+async fn open(worker: &Rc<Worker>, remote: SocketAddr, name: &Hostname) -> Result<Duplex, Failed> {
+    let view = worker.edge.registry.view().clone();
     let route: &Route = view.routes.find(name.as_str()).ok_or(Failed::UnknownHost)?;
-    let id = worker.next_id();
-    let headers = headers(remote, name, &hex(id));
-    let mut tried: Vec<Uuid> = Vec::new();
-    loop {
-        let asking = Asking { worker: worker.index, workers: worker.count, turn: id as usize, tried: &tried };
-        let session = upstream::connection(edge, &asking, &view, route, name).await;
-        let session = session.map_err(|_| Failed::NoConnection)?;
-        let head = RequestHead {
-            kind: StreamKind::WebSocket,
-            method: &Method::GET,
-            host: name.as_str(),
-            target: "/",
-            headers: &headers,
-        };
-        match session.connection.send(head, &mut None::<Empty<Bytes>>).await {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return answer
-                    .into_body()
-                    .into_duplex()
-                    .ok_or(Failed::Refused(StatusCode::SWITCHING_PROTOCOLS));
-            }
-            Ok(answer) => return Err(Failed::Refused(answer.status())),
-            Err(error) if error.is_connection_loss() && tried.len() < RETRIES_MAX => tried.push(session.id),
-            Err(error) => return Err(error.into()),
+    let request = RequestContext::of_stream(worker, remote.ip(), "https");
+    let find = |view: &View| view.routes.find(name.as_str()).cloned();
+    let to = Destination { view: &view, route, find: &find, udp: false };
+    let headers = headers(remote, name, &request.id_text());
+    let head = RequestHead {
+        kind: StreamKind::WebSocket,
+        method: &Method::GET,
+        host: name.as_str(),
+        target: "/",
+        headers: &headers,
+    };
+    let answer = upstream::attempt(&request, &to, async |session| {
+        let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;
+        sent.map_err(|error| upstream::Failed { may_repeat: error.is_connection_loss(), error })
+    });
+    let answer = answer.await?;
+    match answer.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            answer.into_body().into_duplex().ok_or(Failed::Refused(StatusCode::SWITCHING_PROTOCOLS))
         }
+        status => Err(Failed::Refused(status)),
     }
 }
 

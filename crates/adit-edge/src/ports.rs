@@ -5,17 +5,19 @@ mod udp;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use adit_policy::host::HostPattern;
 use adit_policy::port::{Port, PortProtocol};
 use adit_policy::route::Route;
 use tokio::task::{AbortHandle, spawn_local};
-use uuid::Uuid;
 
 use crate::Edge;
+use crate::context::RequestContext;
 use crate::listener::{BindError, PortSocket, accept_tcp, bind_port};
-use crate::registry::{Asking, Session};
+use crate::registry::{Session, View};
+use crate::upstream::{self, Destination, Failed, Unreached};
 use crate::worker::Worker;
 
 pub(crate) use tcp::serve as serve_tcp;
@@ -42,7 +44,8 @@ impl Drop for Open {
 }
 
 /// Keeps open what the configuration names, for ever. Run it on the first worker.
-pub(crate) async fn run(edge: Arc<Edge>, deal: Deal) {
+pub(crate) async fn run(worker: Rc<Worker>, deal: Deal) {
+    let edge = &worker.edge;
     let mut changes = edge.registry.watch();
     let mut open: HashMap<Port, Open> = HashMap::new();
     loop {
@@ -51,7 +54,7 @@ pub(crate) async fn run(edge: Arc<Edge>, deal: Deal) {
         open.retain(|port, _| snapshot.ports().contains(port));
         for port in snapshot.ports() {
             if !open.contains_key(port)
-                && let Some(opened) = start(&edge, port, &deal)
+                && let Some(opened) = start(&worker, port, &deal)
             {
                 open.insert(port.clone(), opened);
             }
@@ -63,8 +66,8 @@ pub(crate) async fn run(edge: Arc<Edge>, deal: Deal) {
 }
 
 /// A port that cannot be had costs that port; the next change tries again.
-fn start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Option<Open> {
-    match try_start(edge, port, deal) {
+fn start(worker: &Rc<Worker>, port: &Port, deal: &Deal) -> Option<Open> {
+    match try_start(worker, port, deal) {
         Ok((open, listen)) => {
             tracing::info!(%listen, protocol = %port.protocol, tunnel = port.tunnel, to = %port.to, "port is open");
             Some(open)
@@ -76,7 +79,7 @@ fn start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Option<Open> {
     }
 }
 
-fn try_start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Result<(Open, SocketAddr), BindError> {
+fn try_start(worker: &Rc<Worker>, port: &Port, deal: &Deal) -> Result<(Open, SocketAddr), BindError> {
     let bound = bind_port(port)?;
     let (listen, shared) = (bound.address, Arc::new(port.clone()));
     let task = match bound.socket {
@@ -84,24 +87,30 @@ fn try_start(edge: &Arc<Edge>, port: &Port, deal: &Deal) -> Result<(Open, Socket
             let deal = deal.clone();
             spawn_local(accept_tcp(listener, move |stream, remote| deal(stream, remote, shared.clone())))
         }
-        PortSocket::Udp(socket) => spawn_local(udp::serve(edge.clone(), socket, shared)),
+        PortSocket::Udp(socket) => spawn_local(udp::serve(worker.clone(), socket, shared)),
     };
     Ok((Open(task.abort_handle()), listen))
 }
 
-/// The best connection of a port's tunnel. UDP needs one that carries datagrams.
-fn pick(edge: &Edge, worker: Option<&Worker>, port: &Port) -> Option<Arc<Session>> {
-    let view = edge.registry.view();
+/// The route of a port: to any connection of its tunnel.
+fn route(view: &View, port: &Port) -> Option<Arc<Route>> {
     let tunnel = view.snapshot.tunnel_by_name(&port.tunnel)?.id;
-    let route = Route { tunnel, pattern: HostPattern::Any, connectors: Vec::new() };
-    let mut tried: Vec<Uuid> = Vec::new();
-    loop {
-        let (index, count) = worker.map_or((0, 1), |worker| (worker.index, worker.count));
-        let asking = Asking { worker: index, workers: count, turn: 0, tried: &tried };
-        let session = view.pick(&route, &asking)?;
-        if port.protocol == PortProtocol::Tcp || session.connection.carries_udp() {
-            return Some(session);
-        }
-        tried.push(session.id);
-    }
+    Some(Arc::new(Route { tunnel, pattern: HostPattern::Any, connectors: Vec::new() }))
+}
+
+/// Opens a stream or a session of a port, on the best connection of its tunnel that takes it.
+async fn open<T, E: std::error::Error>(
+    worker: &Rc<Worker>,
+    remote: SocketAddr,
+    port: &Port,
+    send: impl AsyncFnMut(&Arc<Session>) -> Result<T, Failed<E>>,
+) -> Result<T, Unreached<E>> {
+    let view = worker.edge.registry.view().clone();
+    let route = route(&view, port).ok_or(Unreached::NoConnection)?;
+    let find = |view: &View| self::route(view, port);
+    let udp = port.protocol == PortProtocol::Udp;
+    let scheme = if udp { "udp" } else { "tcp" };
+    let to = Destination { view: &view, route: &route, find: &find, udp };
+    let request = RequestContext::of_stream(worker, remote.ip(), scheme);
+    upstream::attempt(&request, &to, send).await
 }

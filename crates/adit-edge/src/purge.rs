@@ -55,18 +55,16 @@ pub(crate) fn is_call(edge: &Edge, head: &Parts) -> bool {
 /// [`Problem::NotSigned`] for a wrong signature, [`Problem::TooLarge`] and [`Problem::BadRequest`] for what is no call,
 /// [`Problem::NotRemembered`] when the disk does not take it.
 pub(crate) async fn answer(
-    edge: &Edge,
     admitted: &Admitted,
     head: &Parts,
     body: RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
     let body = Limited::new(body, BODY_MAX).collect().await.map_err(|_| Problem::TooLarge)?.to_bytes();
-    let routed = &admitted.routed;
     let now = SystemTime::now();
-    let tunnel = routed.view.snapshot.tunnel(routed.route.tunnel).ok_or(Problem::NotSigned)?;
+    let tunnel = admitted.view().snapshot.tunnel(admitted.route().tunnel).ok_or(Problem::NotSigned)?;
     let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let signed = signature(&head.headers).is_some_and(|(at, tag)| {
-        let message = message(at, routed.host.as_str(), &body);
+        let message = message(at, admitted.host().as_str(), &body);
         let made =
             |secret: &[u8]| hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), &message, &tag).is_ok();
         unix.abs_diff(at) <= SKEW.as_secs() && tunnel.secret.any(unix, made)
@@ -77,7 +75,7 @@ pub(crate) async fn answer(
     let purge: Purge = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
     let granted = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
     let purge = Purge { hosts: Some(granted), ..purge };
-    let store = edge.cache.as_ref().ok_or(Problem::NotRemembered)?;
+    let store = admitted.request().edge().cache.as_ref().ok_or(Problem::NotRemembered)?;
     store.purge(purge.clone(), now).map_err(|error| {
         tracing::error!(%error, "a purge cannot be remembered");
         Problem::NotRemembered

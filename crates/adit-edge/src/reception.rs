@@ -87,7 +87,7 @@ impl Reception {
             Purpose::Passthrough(name) => {
                 start.io.rewind();
                 let _blocker = self.drain.block();
-                passthrough::serve(&self.edge, &self.worker, start.io, remote, name).await;
+                passthrough::serve(&self.worker, start.io, remote, name).await;
             }
             Purpose::Refused => drop(self.edge.metrics.handshake_failures.inc()),
         }
@@ -126,7 +126,7 @@ impl Reception {
             return;
         };
         let _blocker = self.drain.block();
-        ports::serve_tcp(&self.edge, &self.worker, stream, remote, port).await;
+        ports::serve_tcp(&self.worker, stream, remote, port).await;
     }
 
     async fn http(&self, stream: StdStream, remote: SocketAddr, held: Held) {
@@ -230,7 +230,13 @@ impl Reception {
     }
 
     fn visitor_of(&self, remote: SocketAddr, tls: Option<Secured>, held: Held) -> Rc<Visitor> {
-        Rc::new(Visitor { edge: self.edge.clone(), worker: self.worker.clone(), remote, tls, _held: held })
+        Rc::new(Visitor {
+            edge: self.edge.clone(),
+            worker: self.worker.clone(),
+            remote,
+            tls: tls.map(Rc::new),
+            _held: held,
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! One access record per request, written when it is dropped: after the last byte, or when the visitor left.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use adit_policy::cache::status::Outcome;
@@ -12,11 +12,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{StatusCode, header};
 
-use crate::Edge;
+use crate::context::RequestContext;
 use crate::limit::Ticket;
 use crate::registry::Session;
 use crate::rescue::Problem;
-use crate::visitor::{Client, Visitor};
 use crate::worker::Worker;
 
 /// nginx's word for a visitor who left before the answer.
@@ -26,7 +25,6 @@ pub(crate) const CLOSED: u16 = 444;
 
 /// The record of a request that is under way.
 pub(crate) struct Record {
-    edge: Arc<Edge>,
     worker: Rc<Worker>,
     start: Instant,
     fields: AccessRecord,
@@ -38,14 +36,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn start(visitor: &Visitor, client: Client, head: &Parts) -> Self {
-        let (edge, worker) = (&visitor.edge, &visitor.worker);
+    pub(crate) fn start(request: &RequestContext, remote: SocketAddr, head: &Parts) -> Self {
+        let worker = request.worker.clone();
         let host = head.headers.get(header::HOST).map(|host| Bytes::copy_from_slice(host.as_bytes()));
         let authority = || head.uri.authority().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes()));
         let fields = AccessRecord {
             time: SystemTime::now(),
-            remote: visitor.remote,
-            client_ip: client.ip,
+            remote,
+            client_ip: request.client.ip,
             method: head.method.clone(),
             uri: head.uri.clone(),
             status: CLIENT_GONE,
@@ -55,27 +53,22 @@ impl Record {
             cache_status: None,
             host: host.or_else(authority).unwrap_or_default(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),
-            request_id: worker.next_id(),
+            request_id: request.id,
             protocol: head.version,
-            scheme: client.scheme,
+            scheme: request.client.scheme,
             tunnel: None,
             transport: None,
             request_bytes: 0,
             error: None,
             cause: None,
         };
-        let in_flight = GaugeGuard::new(edge.metrics.in_flight.clone());
-        let (edge, worker, start) = (edge.clone(), worker.clone(), Instant::now());
-        Self { edge, worker, start, fields, uploaded: Rc::default(), ticket: None, _in_flight: in_flight }
+        let in_flight = GaugeGuard::new(worker.edge.metrics.in_flight.clone());
+        let start = Instant::now();
+        Self { worker, start, fields, uploaded: Rc::default(), ticket: None, _in_flight: in_flight }
     }
 
     pub(crate) fn id(&self) -> [u8; 32] {
         hex(self.fields.request_id)
-    }
-
-    /// A number for taking turns.
-    pub(crate) fn turn(&self) -> usize {
-        self.fields.request_id as usize
     }
 
     /// Where the request's body is counted.
@@ -100,7 +93,7 @@ impl Record {
     /// What the cache has done.
     pub(crate) fn cached(&mut self, outcome: Outcome) {
         self.fields.cache_status = Some(outcome.word());
-        self.edge.metrics.cached(outcome as usize, outcome.word());
+        self.worker.edge.metrics.cached(outcome as usize, outcome.word());
     }
 
     pub(crate) fn failed(&mut self, problem: &Problem) {
@@ -127,7 +120,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.fields.request_time = self.start.elapsed();
         self.fields.request_bytes = self.uploaded.get();
-        let metrics = &self.edge.metrics;
+        let metrics = &self.worker.edge.metrics;
         let status = StatusCode::from_u16(self.fields.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         metrics.request(&self.fields.method, status, self.fields.request_time);
         metrics.response_bytes.inc_by(self.fields.body_bytes_sent);

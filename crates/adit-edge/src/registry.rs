@@ -28,9 +28,10 @@ pub use guests::Full;
 use guests::Guest;
 use held::HeldConfigurations;
 pub use held::Versioned;
-pub use pick::Asking;
-use pick::Replica;
+use pick::{Replica, Wanted};
 use words::Words;
+
+use crate::context::RequestContext;
 
 /// One live connection of a connector.
 #[derive(Debug)]
@@ -323,9 +324,14 @@ impl State {
 }
 
 impl View {
-    /// The best connection for a route; `None` when there is none to ask.
-    #[must_use]
-    pub fn pick(&self, route: &Route, asking: &Asking<'_>) -> Option<Arc<Session>> {
-        pick::pick(self.live.get(&route.tunnel)?, route, asking).cloned()
+    /// The best connection of a route for a request or a stream, of those that were not tried; `None` when there is none.
+    pub(crate) fn pick(
+        &self,
+        route: &Route,
+        request: &RequestContext,
+        udp: bool,
+        tried: &[Uuid],
+    ) -> Option<Arc<Session>> {
+        pick::pick(self.live.get(&route.tunnel)?, route, Wanted { request, udp, tried }).cloned()
     }
 }

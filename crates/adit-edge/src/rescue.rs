@@ -13,6 +13,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use crate::limit::Exceeded;
+use crate::upstream::Unreached;
 
 /// What can go wrong with a request, whoever's fault it is.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,15 @@ pub(crate) enum Problem {
     /// A connector was asked and no answer came of it.
     #[error("{0}")]
     Upstream(#[from] SendError),
+}
+
+impl From<Unreached<SendError>> for Problem {
+    fn from(unreached: Unreached<SendError>) -> Self {
+        match unreached {
+            Unreached::NoConnection => Self::NoConnection,
+            Unreached::Failed(error) => Self::Upstream(error),
+        }
+    }
 }
 
 impl Problem {

@@ -10,64 +10,97 @@ use adit_policy::policy::target::NormalPath;
 use adit_policy::route::Route;
 use http::{HeaderMap, Uri, header};
 
+use crate::context::RequestContext;
 use crate::registry::View;
 use crate::rescue::Problem;
-use crate::visitor::{Client, Visitor};
 
 /// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
-#[derive(Clone, Debug)]
 pub(crate) struct Routed {
-    /// What the request sees of the world.
-    pub(crate) view: Arc<View>,
-    /// The host in its one form.
-    pub(crate) host: Hostname,
-    /// The host as asked for, lower-case, with its port.
-    pub(crate) authority: String,
-    pub(crate) route: Arc<Route>,
-    /// How TLS is done for the host.
-    pub(crate) policy: Arc<HostPolicy>,
-    /// How the request is treated.
-    pub(crate) settings: Arc<Settings>,
-    /// Whether origins may disagree about the path.
-    pub(crate) is_ambiguous: bool,
+    request: RequestContext,
+    view: Arc<View>,
+    host: Hostname,
+    authority: String,
+    route: Arc<Route>,
+    policy: Arc<HostPolicy>,
+    settings: Arc<Settings>,
+    is_ambiguous: bool,
 }
 
-/// Finds the route of a request.
+impl Routed {
+    /// The request.
+    pub(crate) fn request(&self) -> &RequestContext {
+        &self.request
+    }
+
+    /// What the request sees of the world.
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// The host in its one form.
+    pub(crate) fn host(&self) -> &Hostname {
+        &self.host
+    }
+
+    /// The host as asked for, lower-case, with its port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Whose host it is.
+    pub(crate) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// How TLS is done for the host.
+    pub(crate) fn policy(&self) -> &Arc<HostPolicy> {
+        &self.policy
+    }
+
+    /// How the request is treated.
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Whether origins may disagree about the path.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
+    }
+}
+
+/// Finds the route of a request. There is no other way to make a [`Routed`].
 ///
 /// # Errors
 /// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none,
 /// [`Problem::Misdirected`] and [`Problem::CertificateRequired`] when it came the wrong way.
 pub(crate) fn route(
-    visitor: &Visitor,
-    client: Client,
+    request: RequestContext,
     view: Arc<View>,
-    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Routed, Problem> {
-    let authority = authority(uri, headers)?;
+    let authority = authority(&request.target, headers)?;
     let host = Hostname::from_authority(authority.as_bytes()).map_err(|_| Problem::UnknownHost)?;
     let route = view.routes.find(host.as_str()).cloned().ok_or(Problem::UnknownHost)?;
     let policy = view.snapshot.hosts().find(host.as_str()).clone();
-    check_way(visitor, client, &host, &policy)?;
-    let path = NormalPath::of(uri.path());
+    check_way(&request, &host, &policy)?;
+    let path = NormalPath::of(request.target.path());
     let settings = view.policies.find(host.as_str()).map(|policy| policy.find(&path.text).clone());
     let (settings, is_ambiguous) = (settings.unwrap_or_default(), path.is_ambiguous);
-    Ok(Routed { view, host, authority, route, policy, settings, is_ambiguous })
+    Ok(Routed { request, view, host, authority, route, policy, settings, is_ambiguous })
 }
 
 /// What a host asks of TLS holds on every protocol, whatever name the connection was opened for (RFC 9110, section
 /// 7.4). A trusted proxy may bring the requests of many hosts on one connection.
-fn check_way(visitor: &Visitor, client: Client, host: &Hostname, policy: &HostPolicy) -> Result<(), Problem> {
+fn check_way(request: &RequestContext, host: &Hostname, policy: &HostPolicy) -> Result<(), Problem> {
     if policy.tls == TlsMode::Passthrough {
         return Err(Problem::Misdirected);
     }
-    let name = visitor.tls.as_ref().and_then(|tls| tls.name.as_deref());
+    let name = request.tls.as_ref().and_then(|tls| tls.name.as_deref());
     let wants_client = policy.client_certificates.as_ref();
-    if name.is_some_and(|name| name != host.as_str()) && (!client.proxied || wants_client.is_some()) {
+    if name.is_some_and(|name| name != host.as_str()) && (!request.client.proxied || wants_client.is_some()) {
         return Err(Problem::Misdirected);
     }
-    let shown = visitor.tls.as_ref().is_some_and(|tls| tls.identity.is_some());
-    if wants_client.is_some_and(|wanted| wanted.required) && !shown {
+    if wants_client.is_some_and(|wanted| wanted.required) && request.identity().is_none() {
         return Err(Problem::CertificateRequired);
     }
     Ok(())
@@ -103,5 +136,26 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
         (Some(target), _) => Ok(target.as_str().to_ascii_lowercase()),
         (None, Some(host)) => Ok(host.to_ascii_lowercase()),
         (None, None) => Err(Problem::BadRequest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_policy::policy::Patch;
+
+    use super::*;
+    use crate::context::fixture::{TUNNEL, routed, snapshot, worker};
+
+    #[test]
+    fn only_a_request_for_a_known_host_leaves_the_first_stage() {
+        let worker = worker(snapshot(Patch::default()));
+        let found = routed(&worker, "192.0.2.1", "http://A.X.example:8080/b?c").unwrap();
+        assert_eq!(found.route().tunnel, TUNNEL);
+        assert_eq!((found.host().as_str(), found.authority()), ("a.x.example", "a.x.example:8080"));
+        assert_eq!(found.request().path_and_query(), "/b?c");
+        let unknown = routed(&worker, "192.0.2.1", "http://y.example/").err();
+        assert!(matches!(unknown, Some(Problem::UnknownHost)), "{unknown:?}");
+        let hostless = routed(&worker, "192.0.2.1", "/").err();
+        assert!(matches!(hostless, Some(Problem::BadRequest)), "{hostless:?}");
     }
 }

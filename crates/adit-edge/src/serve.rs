@@ -20,10 +20,11 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
-use crate::act::{Act, Onward};
+use crate::act::Act;
 use crate::body::{AnswerBody, RequestBody};
 use crate::cache::{Kept, Said};
 use crate::compress::Encoder;
+use crate::context::RequestContext;
 use crate::forward::Upgrade;
 use crate::record::{CLOSED, Record};
 use crate::registry::View;
@@ -87,9 +88,10 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
         return Ok(answer);
     }
     let (head, body) = request.into_parts();
-    let mut record = Record::start(visitor, client, &head);
+    let request = RequestContext::of_request(visitor, client, head.uri.clone(), upgrade.is_some());
+    let mut record = Record::start(&request, visitor.remote, &head);
     let accept = head.headers.get(header::ACCEPT).cloned();
-    let routed = match route::route(visitor, client, view.clone(), &head.uri, &head.headers) {
+    let routed = match route::route(request, view.clone(), &head.headers) {
         Ok(routed) => routed,
         Err(problem) => {
             let settings = view.policies.find("").map(|policy| policy.base.clone()).unwrap_or_default();
@@ -97,14 +99,14 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
             return rescue(&visitor.edge, &problem, &reader, record);
         }
     };
-    let codings = Codings::of(&head, &routed.settings);
-    let way = Way { visitor, client, settings: routed.settings.clone(), host: routed.host.clone() };
-    let announcing = forward::Announcing::of(visitor, client, &routed);
-    let response = match pass(&way, routed, (head, body, upgrade), &mut record).await {
-        Ok(passed) => passed.into_response(record, way.settings.timeouts.idle),
+    let codings = Codings::of(&head, routed.settings());
+    let (settings, host) = (routed.settings().clone(), routed.host().clone());
+    let announcing = forward::Announcing::of(&routed);
+    let response = match pass(routed, (head, body, upgrade), &mut record).await {
+        Ok(passed) => passed.into_response(record, settings.timeouts.idle),
         Err(problem) => {
-            let pages = way.settings.pages.as_deref();
-            let reader = Reader { accept: accept.as_ref(), host: way.host.as_str(), pages };
+            let pages = settings.pages.as_deref();
+            let reader = Reader { accept: accept.as_ref(), host: host.as_str(), pages };
             let unnoted = matches!(problem, Problem::Banned | Problem::Denied);
             let response = rescue(&visitor.edge, &problem, &reader, record)?;
             if unnoted {
@@ -113,8 +115,8 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
             response
         }
     };
-    way.note(response.status());
-    Ok(finish(&way.settings, &announcing, codings.as_ref(), response))
+    note(&visitor.edge, client, (&host, &settings), response.status());
+    Ok(finish(&settings, &announcing, codings.as_ref(), response))
 }
 
 /// What compression looks at: the head is given away by then.
@@ -135,22 +137,11 @@ impl Codings {
     }
 }
 
-/// Who asks whom.
-struct Way<'v> {
-    visitor: &'v Visitor,
-    client: Client,
-    settings: Arc<Settings>,
-    host: Hostname,
-}
-
-impl Way<'_> {
-    /// Some answers count against a visitor.
-    fn note(&self, status: StatusCode) {
-        let edge = &self.visitor.edge;
-        let Some(rule) = &self.settings.ban else { return };
-        if edge.doors.note(self.client.ip, self.host.as_str(), rule, status) {
-            edge.metrics.bans.inc();
-        }
+/// Some answers count against a visitor.
+fn note(edge: &Edge, client: Client, (host, settings): (&Hostname, &Settings), status: StatusCode) {
+    let Some(rule) = &settings.ban else { return };
+    if edge.doors.note(client.ip, host.as_str(), rule, status) {
+        edge.metrics.bans.inc();
     }
 }
 
@@ -201,21 +192,17 @@ impl Passed {
 
 /// The stages, in their order. Each takes what the one before it has left.
 async fn pass(
-    way: &Way<'_>,
     routed: Routed,
     (mut head, body, upgrade): (Parts, RequestBody, Option<Upgrade>),
     record: &mut Record,
 ) -> Result<Passed, Problem> {
-    let Way { visitor, client, .. } = *way;
     // A WebSocket comes by CONNECT where it cannot come by GET (RFC 8441).
     let method = if upgrade.is_some() { &Method::GET } else { &head.method };
-    let permitted = guard::guard(&visitor.edge, client, routed, method)?;
-    let identity = visitor.tls.as_ref().and_then(|tls| tls.identity.as_ref());
-    let asked = head.uri.clone();
-    let mut admitted = limit::admit(&visitor.edge, client, permitted, identity, &head.headers)?;
-    record.hold(admitted.ticket.take());
-    if purge::is_call(&visitor.edge, &head) {
-        return purge::answer(&visitor.edge, &admitted, &head, body).await.map(Passed::Own);
+    let permitted = guard::guard(routed, method)?;
+    let mut admitted = limit::admit(permitted, &head.headers)?;
+    record.hold(admitted.take_ticket());
+    if purge::is_call(admitted.request().edge(), &head) {
+        return purge::answer(&admitted, &head, body).await.map(Passed::Own);
     }
     let onward = match act::act(admitted, &mut head)? {
         Act::Answer(answer) => return Ok(Passed::Own(answer)),
@@ -225,21 +212,10 @@ async fn pass(
     if head.method == Method::CONNECT && upgrade.is_none() {
         return Err(Problem::BadRequest);
     }
-    let Onward(routed) = &*onward;
-    let asking = forward::Asking { routed, client, tls: visitor.tls.as_ref(), websocket: upgrade.is_some() };
-    let outbound = |head: Parts, record: &Record| forward::request(&asking, head, RequestBody::None, record);
-    let stage = cache::Stage {
-        visitor,
-        onward: &onward,
-        head: &head,
-        asked: &asked,
-        scheme: client.scheme,
-        identified: identity.is_some(),
-        outbound: &outbound,
-    };
-    let rule = routed.settings.cache.as_ref().filter(|_| upgrade.is_none());
+    let rule = onward.settings().cache.as_ref().filter(|_| upgrade.is_none());
     let in_short = rule.is_some_and(|rule| rule.status_header);
-    let said = if rule.is_some() { cache::answer(&stage, record).await? } else { Said::Nothing(None) };
+    let said =
+        if rule.is_some() { cache::answer(&onward, &head, record).await? } else { Said::Nothing(None) };
     let status = match said {
         Said::Kept(kept) => return Ok(Passed::Kept(kept)),
         Said::Passed(answer, status) => {
@@ -248,18 +224,11 @@ async fn pass(
         }
         Said::Nothing(status) => status,
     };
-    let changing = cache::may_change(&head.method, routed).then(|| head.clone());
-    let mut outbound = forward::request(&asking, head, body, record);
-    let turn = record.turn();
-    let ask = upstream::Ask {
-        edge: &visitor.edge,
-        worker: &visitor.worker,
-        turn,
-        asked: &mut |session| record.asked(session),
-    };
-    let answer = upstream::send(ask, &onward, &mut outbound).await?;
-    if let (Some(head), Some(store)) = (changing, &visitor.edge.cache) {
-        cache::forget(store, routed, (&head, &asked, client.scheme), (answer.status(), answer.headers()));
+    let changing = cache::may_change(&head.method, &onward).then(|| head.clone());
+    let mut outbound = forward::request(&onward, head, body, record.uploaded());
+    let answer = upstream::send(&onward, &mut outbound, |session| record.asked(session)).await?;
+    if let (Some(head), Some(store)) = (changing, &onward.request().edge().cache) {
+        cache::forget(store, &onward, &head, (answer.status(), answer.headers()));
     }
     match Problem::of_home(&answer) {
         Some(problem) => Err(problem),

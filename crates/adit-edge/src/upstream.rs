@@ -1,4 +1,5 @@
-//! Asks a connection of the right tunnel; asks another one when that is safe.
+//! Sends to a connection of the right tunnel, and to another one when that is safe. HTTP requests, passthrough streams and
+//! ports all find their connection here.
 //!
 //! A request goes to a second connection only while nothing was sent to the visitor, its body was not touched, and
 //! either the first connection never sent it or the method may be repeated (RFC 9110, section 9.2.2).
@@ -7,7 +8,6 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_policy::host::Hostname;
 use adit_policy::limits::{RETRIES_MAX, WAIT_FOR_CONNECTION};
 use adit_policy::route::Route;
 use adit_tunnel::SendError;
@@ -16,36 +16,56 @@ use http::{Method, Response};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::Edge;
 use crate::act::Onward;
+use crate::context::RequestContext;
 use crate::forward::Outbound;
-use crate::registry::{Asking, Session, View};
+use crate::registry::{Session, View};
 use crate::rescue::Problem;
-use crate::route::Routed;
-use crate::worker::Worker;
 
-/// Who asks, and who is told which connection was asked.
-pub(crate) struct Ask<'a> {
-    pub(crate) edge: &'a Edge,
-    pub(crate) worker: &'a Worker,
-    /// A number for taking turns.
-    pub(crate) turn: usize,
-    pub(crate) asked: &'a mut dyn FnMut(&Arc<Session>),
+/// Where a request or a stream is sent: the connections of one route.
+pub(crate) struct Destination<'a> {
+    /// What the request sees of the world.
+    pub(crate) view: &'a View,
+    /// The route in that view.
+    pub(crate) route: &'a Route,
+    /// Finds the route in a newer view, while no connection is there.
+    pub(crate) find: &'a dyn Fn(&View) -> Option<Arc<Route>>,
+    /// Whether only a connection that carries UDP will do.
+    pub(crate) udp: bool,
 }
 
-/// Sends a routed request and returns the answer's head with its body to come.
+/// Why no connection took a request or a stream.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreached<E: std::error::Error> {
+    /// No connection of the tunnel is there.
+    #[error("no connection of the tunnel is there")]
+    NoConnection,
+    /// A connection was asked, and this came of it.
+    #[error(transparent)]
+    Failed(E),
+}
+
+/// An attempt on one connection that came to nothing.
+pub(crate) struct Failed<E> {
+    /// What happened.
+    pub(crate) error: E,
+    /// Whether another connection may be asked.
+    pub(crate) may_repeat: bool,
+}
+
+/// Sends a request and returns the answer's head with its body to come. `asked` is told each connection that was tried.
 ///
 /// # Errors
 /// [`Problem`] when no connection is there, or none answered.
 pub(crate) async fn send(
-    ask: Ask<'_>,
     onward: &Onward,
     outbound: &mut Outbound,
+    asked: impl FnMut(&Arc<Session>),
 ) -> Result<Response<ResponseBody>, Problem> {
-    let Onward(routed) = onward;
     let uploaded = outbound.uploaded.clone();
-    let answer = within(routed.settings.timeouts.answer, &uploaded, send_once(ask, routed, outbound)).await;
-    let is_too_large = routed.settings.body_limit.is_some_and(|most| uploaded.get() > most);
+    let settings = onward.settings();
+    let answer = within(settings.timeouts.answer, &uploaded, send_once(onward, outbound, asked)).await;
+    let is_too_large = settings.body_limit.is_some_and(|most| uploaded.get() > most);
     answer.map_err(|problem| if is_too_large { Problem::TooLarge } else { problem })
 }
 
@@ -68,55 +88,65 @@ async fn within<T>(
 }
 
 async fn send_once(
-    ask: Ask<'_>,
-    routed: &Routed,
+    onward: &Onward,
     outbound: &mut Outbound,
+    mut asked: impl FnMut(&Arc<Session>),
 ) -> Result<Response<ResponseBody>, Problem> {
-    let Ask { edge, worker, turn, asked } = ask;
-    let had_body = outbound.body.is_some();
-    let mut tried: Vec<Uuid> = Vec::new();
-    loop {
-        let asking = Asking { worker: worker.index, workers: worker.count, turn, tried: &tried };
-        let session = connection(edge, &asking, &routed.view, &routed.route, &routed.host).await?;
-        asked(&session);
-        let error = match session.connection.send(outbound.head.as_request(), &mut outbound.body).await {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        let untouched = !had_body || outbound.body.is_some();
-        if tried.len() >= RETRIES_MAX || !untouched || !may_repeat(&error, &outbound.head.method) {
-            return Err(error.into());
-        }
-        tracing::debug!(connection = %session.id, %error, "trying another connection");
-        edge.metrics.retries.inc();
-        tried.push(session.id);
-    }
+    let find = |view: &View| view.routes.find(onward.host().as_str()).cloned();
+    let to = Destination { view: onward.view(), route: onward.route(), find: &find, udp: false };
+    let Outbound { head, body, .. } = outbound;
+    let had_body = body.is_some();
+    let answer = attempt(onward.request(), &to, async |session| {
+        asked(session);
+        session.connection.send(head.as_request(), body).await.map_err(|error| {
+            let untouched = !had_body || body.is_some();
+            Failed { may_repeat: untouched && may_repeat(&error, &head.method), error }
+        })
+    });
+    answer.await.map_err(Problem::from)
 }
 
 fn may_repeat(error: &SendError, method: &Method) -> bool {
     error.never_sent() || (error.is_connection_loss() && method.is_idempotent())
 }
 
-/// The best connection; waits a moment for one that is about to come back.
+/// Tries connections, the best one first, until one takes what `send` sends or it may not be repeated.
 ///
 /// # Errors
-/// [`Problem::NoConnection`] when none is.
-pub(crate) async fn connection(
-    edge: &Edge,
-    asking: &Asking<'_>,
-    view: &View,
-    route: &Route,
-    host: &Hostname,
-) -> Result<Arc<Session>, Problem> {
-    if let Some(session) = view.pick(route, asking) {
-        return Ok(session);
+/// [`Unreached`] when no connection is there, or with what the last one said.
+pub(crate) async fn attempt<T, E: std::error::Error>(
+    request: &RequestContext,
+    to: &Destination<'_>,
+    mut send: impl AsyncFnMut(&Arc<Session>) -> Result<T, Failed<E>>,
+) -> Result<T, Unreached<E>> {
+    let mut tried: Vec<Uuid> = Vec::new();
+    loop {
+        let session = connection(request, to, &tried).await.ok_or(Unreached::NoConnection)?;
+        let Failed { error, may_repeat } = match send(&session).await {
+            Ok(taken) => return Ok(taken),
+            Err(failed) => failed,
+        };
+        if !may_repeat || tried.len() >= RETRIES_MAX {
+            return Err(Unreached::Failed(error));
+        }
+        tracing::debug!(connection = %session.id, %error, "trying another connection");
+        request.edge().metrics.retries.inc();
+        tried.push(session.id);
+    }
+}
+
+/// The best connection; waits a moment for one that is about to come back.
+async fn connection(request: &RequestContext, to: &Destination<'_>, tried: &[Uuid]) -> Option<Arc<Session>> {
+    if let Some(session) = to.view.pick(to.route, request, to.udp, tried) {
+        return Some(session);
     }
     let waiting = async {
-        let mut changes = edge.registry.watch();
+        let registry = &request.edge().registry;
+        let mut changes = registry.watch();
         loop {
-            let view = edge.registry.view();
-            let route = view.routes.find(host.as_str());
-            if let Some(session) = route.and_then(|route| view.pick(route, asking)) {
+            let view = registry.view();
+            let route = (to.find)(&view);
+            if let Some(session) = route.and_then(|route| view.pick(&route, request, to.udp, tried)) {
                 return session;
             }
             drop(view);
@@ -125,5 +155,5 @@ pub(crate) async fn connection(
             }
         }
     };
-    timeout(WAIT_FOR_CONNECTION, waiting).await.map_err(|_| Problem::NoConnection)
+    timeout(WAIT_FOR_CONNECTION, waiting).await.ok()
 }

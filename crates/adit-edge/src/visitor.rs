@@ -33,7 +33,7 @@ pub(crate) struct Visitor {
     /// The other end: who connected, or whose connection a trusted proxy says it is.
     pub(crate) remote: SocketAddr,
     /// How it is encrypted here; `None` if it is not.
-    pub(crate) tls: Option<Secured>,
+    pub(crate) tls: Option<Rc<Secured>>,
     /// Counts it as held by its worker.
     pub(crate) _held: Held,
 }

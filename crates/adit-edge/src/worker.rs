@@ -2,11 +2,17 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use adit_telemetry::access_log::Lane;
 
+use crate::Edge;
+
 /// One worker.
 pub(crate) struct Worker {
+    /// The edge that it works for. What belongs to a request reaches the edge through its worker, so that workers do not
+    /// share the count of references.
+    pub(crate) edge: Arc<Edge>,
     /// Which one.
     pub(crate) index: usize,
     /// How many there are.
@@ -16,8 +22,9 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(index: usize, count: usize, lane: Lane) -> Self {
-        Self { index, count, lane, ids: Ids::default() }
+    pub(crate) fn new(edge: Arc<Edge>, index: usize, count: usize) -> Self {
+        let lane = edge.access_log.lane();
+        Self { edge, index, count, lane, ids: Ids::default() }
     }
 
     /// An id that no other request has, and that nobody can guess from another one.

@@ -20,10 +20,8 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 
-use super::Stage;
 use super::flight::Varies;
 use crate::act::Onward;
-use crate::route::Routed;
 
 /// Fields with which some origins can be told to answer something else than what was asked for. They are in no key, so they are
 /// not sent where the answer may be kept.
@@ -98,16 +96,14 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// `None`: the cache has nothing to do with it.
-    pub(super) fn of(stage: &Stage<'_>, rule: &Arc<CacheRule>) -> Option<Self> {
-        let Onward(routed) = &**stage.onward;
-        let head = stage.head;
+    pub(super) fn of(onward: &Onward, head: &Parts, rule: &Arc<CacheRule>) -> Option<Self> {
         let has_body = head.headers.contains_key(TRANSFER_ENCODING)
             || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if routed.is_ambiguous || has_body || !may_look_up(&head.method, &head.headers) {
+        if onward.is_ambiguous() || has_body || !may_look_up(&head.method, &head.headers) {
             return None;
         }
-        let target = stage.asked.path_and_query().map_or("/", |target| target.as_str());
-        let keyed = keyed(routed, stage.scheme, target, &head.headers, rule);
+        let target = onward.request().path_and_query();
+        let keyed = keyed(onward, target, &head.headers, rule);
         if is_bypassed(&keyed, &rule.bypass) {
             return None;
         }
@@ -116,17 +112,18 @@ impl Ask {
             false => Directives::of_request(&head.headers),
         };
         let names_him = rule.key.headers.contains(&AUTHORIZATION);
-        let is_personal = stage.identified || (head.headers.contains_key(AUTHORIZATION) && !names_him);
+        let identified = onward.request().identity().is_some();
+        let is_personal = identified || (head.headers.contains_key(AUTHORIZATION) && !names_him);
         Some(Self {
             key: key(&keyed, &rule.key),
-            place: Place { host: routed.host.as_str().to_owned(), target: target.to_owned() },
+            place: Place { host: onward.host().as_str().to_owned(), target: target.to_owned() },
             wanted,
             range: Wanted::of(&head.headers),
             range_text: head.headers.get(RANGE).cloned(),
             if_range: head.headers.get(IF_RANGE).map(|value| (IF_RANGE, value.clone())).into_iter().collect(),
             is_head: head.method == Method::HEAD,
             is_personal,
-            identified: stage.identified,
+            identified,
             headers: sent(&head.headers, rule, !is_personal),
             rule: rule.clone(),
         })
@@ -216,30 +213,18 @@ pub(super) fn variant(base: &str, with: &Selecting, marker: SystemTime, headers:
 }
 
 /// The key of a target.
-pub(super) fn key_of(
-    routed: &Routed,
-    scheme: &'static str,
-    target: &str,
-    headers: &HeaderMap,
-    rule: &CacheRule,
-) -> String {
-    key(&keyed(routed, scheme, target, headers, rule), &rule.key)
+pub(super) fn key_of(onward: &Onward, target: &str, headers: &HeaderMap, rule: &CacheRule) -> String {
+    key(&keyed(onward, target, headers, rule), &rule.key)
 }
 
 /// Where the host does not tell answers apart, the policy does: nobody gets what another name has kept.
-fn keyed<'a>(
-    routed: &'a Routed,
-    scheme: &'static str,
-    target: &'a str,
-    headers: &'a HeaderMap,
-    rule: &CacheRule,
-) -> Keyed<'a> {
+fn keyed<'a>(onward: &'a Onward, target: &'a str, headers: &'a HeaderMap, rule: &CacheRule) -> Keyed<'a> {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    let scheme = if rule.key.host { scheme } else { &routed.settings.scope };
-    Keyed { scheme, host: &routed.authority, path, query, headers }
+    let scheme = if rule.key.host { onward.request().client.scheme } else { &onward.settings().scope };
+    Keyed { scheme, host: onward.authority(), path, query, headers }
 }
 
 /// The fields that the origin gets: those that would make it answer for one visitor, or with a part, are not among them.

@@ -20,13 +20,11 @@ use tokio::sync::oneshot;
 
 use super::Asked;
 use super::ask::{Ask, Target, variant};
-use super::flight::{Flight, Landing, Varies};
-use crate::Edge;
+use super::flight::{Flight, Flights, Landing, Varies};
 use crate::act::Onward;
 use crate::forward::Outbound;
 use crate::rescue::Problem;
 use crate::upstream;
-use crate::worker::Worker;
 
 /// What a fetch has come to, for whoever began it.
 pub(super) enum Lead {
@@ -44,11 +42,8 @@ pub(super) enum Lead {
 
 /// A fetch.
 pub(super) struct Fetch {
-    pub(super) edge: Arc<Edge>,
-    pub(super) worker: Rc<Worker>,
     pub(super) onward: Rc<Onward>,
     pub(super) outbound: Outbound,
-    pub(super) turn: usize,
     pub(super) store: Arc<Store>,
     pub(super) ask: Rc<Ask>,
     pub(super) target: Target,
@@ -70,9 +65,8 @@ impl Fetch {
     pub(super) async fn run(mut self, flight: Flight, leader: Leader) {
         let (asked, sequence) = (SystemTime::now(), self.store.sequence());
         let mut session = None;
-        let mut note = |asked: &Arc<_>| session = Some(Arc::clone(asked));
-        let ask = upstream::Ask { edge: &self.edge, worker: &self.worker, turn: self.turn, asked: &mut note };
-        let answer = upstream::send(ask, &self.onward, &mut self.outbound).await;
+        let note = |asked: &Arc<_>| session = Some(Arc::clone(asked));
+        let answer = upstream::send(&self.onward, &mut self.outbound, note).await;
         let answer = answer.and_then(|answer| Problem::of_home(&answer).map_or(Ok(answer), Err));
         match answer {
             Ok(answer) => {
@@ -81,7 +75,11 @@ impl Fetch {
             }
             Err(problem) => fail(problem, session, &flight, leader),
         }
-        self.edge.flights.end(flight);
+        self.flights().end(flight);
+    }
+
+    fn flights(&self) -> &Flights {
+        &self.onward.request().edge().flights
     }
 
     async fn take(&self, answer: Response<ResponseBody>, arrived: Arrived, flight: &Flight, leader: Leader) {
@@ -102,7 +100,7 @@ impl Fetch {
             Ok(storable) => self.keep(answer, storable, arrived, flight, leader).await,
             Err(why) => {
                 if !is_worse {
-                    self.edge.flights.note(&self.key, false);
+                    self.flights().note(&self.key, false);
                     self.store.remove(&self.key);
                 }
                 flight.land(Landing::Alone);
@@ -185,7 +183,7 @@ impl Fetch {
             came: arrived.came,
             sequence: arrived.sequence,
         };
-        self.edge.flights.note(&self.key, true);
+        self.flights().note(&self.key, true);
         let fill = self.store.fill(meta);
         let object = fill.object();
         flight.land(Landing::Kept(object.clone(), varies));

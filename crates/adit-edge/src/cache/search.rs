@@ -13,13 +13,10 @@ use http::{Response, StatusCode};
 use super::Asked;
 use super::ask::{Ask, Target};
 use super::fetch::{self, Fetch, Lead};
-use super::flight::{Boarded, Landing};
-use crate::Edge;
+use super::flight::{Boarded, Flights, Landing};
 use crate::act::Onward;
 use crate::forward::Head;
-use crate::registry::Asking;
 use crate::rescue::Problem;
-use crate::worker::Worker;
 
 /// A variant may turn out to be another one, or be gone by the time: then it is looked for again, so often.
 const TRIES: usize = 3;
@@ -37,13 +34,9 @@ pub(super) enum Got {
 pub(super) type MakeHead<'a> = Box<dyn Fn() -> Head + 'a>;
 
 pub(super) struct Search<'a> {
-    pub(super) edge: Arc<Edge>,
-    pub(super) worker: Rc<Worker>,
     pub(super) onward: Rc<Onward>,
     pub(super) ask: Rc<Ask>,
     pub(super) store: Arc<Store>,
-    /// A number for taking turns.
-    pub(super) turn: usize,
     pub(super) head: MakeHead<'a>,
     /// The tunnel connection that was asked.
     pub(super) asked: Asked,
@@ -113,13 +106,14 @@ impl Search<'_> {
 
     /// Whether a connection is there to ask.
     fn is_home(&self) -> bool {
-        let Onward(routed) = &*self.onward;
-        let (worker, workers) = (self.worker.index, self.worker.count);
-        let view = self.edge.registry.view();
-        let route = view.routes.find(routed.host.as_str());
-        route.is_some_and(|route| {
-            view.pick(route, &Asking { worker, workers, turn: self.turn, tried: &[] }).is_some()
-        })
+        let request = self.onward.request();
+        let view = request.edge().registry.view();
+        let route = view.routes.find(self.onward.host().as_str());
+        route.is_some_and(|route| view.pick(route, request, false, &[]).is_some())
+    }
+
+    fn flights(&self) -> &Flights {
+        &self.onward.request().edge().flights
     }
 
     fn got(&self, object: Arc<Object>, outcome: Outcome, now: SystemTime) -> Got {
@@ -134,9 +128,9 @@ impl Search<'_> {
         key: String,
         stored: Option<Arc<Object>>,
     ) -> Result<Option<Got>, Problem> {
-        let boarded = match self.ask.is_personal || self.edge.flights.is_alone(&key) {
-            true => self.edge.flights.board_alone(),
-            false => self.edge.flights.board(&key),
+        let boarded = match self.ask.is_personal || self.flights().is_alone(&key) {
+            true => self.flights().board_alone(),
+            false => self.flights().board(&key),
         };
         match boarded {
             Boarded::Leads(flight) => {
@@ -235,7 +229,7 @@ impl Search<'_> {
         if self.ask.is_personal {
             return;
         }
-        if let Boarded::Leads(flight) = self.edge.flights.board(&key) {
+        if let Boarded::Leads(flight) = self.flights().board(&key) {
             let fetch = self.prepare(target, key, Some(stored.clone()));
             drop(tokio::task::spawn_local(fetch.run(flight, None)));
         }
@@ -243,11 +237,8 @@ impl Search<'_> {
 
     fn prepare(&self, target: &Target, key: String, stored: Option<Arc<Object>>) -> Fetch {
         Fetch {
-            edge: self.edge.clone(),
-            worker: self.worker.clone(),
             onward: self.onward.clone(),
             outbound: (self.head)().fetching(self.ask.questions(target, stored.as_deref())),
-            turn: self.turn,
             store: self.store.clone(),
             ask: self.ask.clone(),
             target: target.clone(),

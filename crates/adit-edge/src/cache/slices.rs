@@ -10,12 +10,13 @@ use adit_policy::cache::range::Wanted;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::request::Parts;
 use tokio::sync::mpsc;
 
 use super::ask::Target;
 use super::search::{Got, Search};
 use super::serve::{self, Kept, KeptBody};
-use super::{Said, Stage, said};
+use super::{Said, said};
 use crate::rescue::Problem;
 
 /// Parts of the body that wait for the visitor.
@@ -28,7 +29,7 @@ pub(crate) type Joined = mpsc::Receiver<Result<Bytes, Broken>>;
 ///
 /// # Errors
 /// What the first fetch has come to.
-pub(super) async fn answer(stage: &Stage<'_>, search: &mut Search<'_>, size: u64) -> Result<Said, Problem> {
+pub(super) async fn answer(request: &Parts, search: &mut Search<'_>, size: u64) -> Result<Said, Problem> {
     let ask = search.ask.clone();
     // The end of something is unknown until its first slice is there.
     let index = match ask.range {
@@ -36,17 +37,17 @@ pub(super) async fn answer(stage: &Stage<'_>, search: &mut Search<'_>, size: u64
         Some(Wanted::Last(_)) | None => 0,
     };
     let got = search.get(&Target::slice(&ask, size, index)).await?;
-    let Got::Object(slice, status) = got else { return Ok(said(stage, &ask, got)) };
+    let Got::Object(slice, status) = got else { return Ok(said(request, &ask, got)) };
     let Some((head, length)) = slice.meta.head().and_then(|head| Some((whole(head), head.part?.2))) else {
-        return Ok(said(stage, &ask, Got::Object(slice, status)));
+        return Ok(said(request, &ask, Got::Object(slice, status)));
     };
     if validators(&head) == (None, None) {
         // Nothing would tell slices of two versions apart.
         let got = search.get(&Target::whole(&ask)).await?;
-        return Ok(said(stage, &ask, got));
+        return Ok(said(request, &ask, got));
     }
     let now = SystemTime::now();
-    let (response, wanted) = serve::head(stage.head, &ask, (&slice, &head), Some(length), (status, now));
+    let (response, wanted) = serve::head(request, &ask, (&slice, &head), Some(length), (status, now));
     let body = match wanted {
         None => KeptBody::Empty,
         Some((from, end)) => {
@@ -72,12 +73,9 @@ fn whole(slice: &Head) -> Head {
 fn owned(search: &Search<'_>) -> Search<'static> {
     let head = (search.head)();
     Search {
-        edge: search.edge.clone(),
-        worker: search.worker.clone(),
         onward: search.onward.clone(),
         ask: search.ask.clone(),
         store: search.store.clone(),
-        turn: search.turn,
         head: Box::new(move || head.clone()),
         asked: None,
         problem: None,

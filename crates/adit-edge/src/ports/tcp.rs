@@ -1,6 +1,7 @@
 //! Streams of a port, carried on the worker that they were dealt to.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_http::proxy_protocol;
@@ -18,8 +19,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::{failed, pick};
-use crate::Edge;
+use super::failed;
+use crate::upstream::{self, Unreached};
 use crate::worker::Worker;
 
 /// A visitor who is gone without a word is found out by probes after this silence.
@@ -28,10 +29,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Why a visitor's stream leads nowhere.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("no connection of the tunnel is there")]
-    NoConnection,
     #[error(transparent)]
-    Send(#[from] SendError),
+    Unreached(#[from] Unreached<SendError>),
     #[error("the connector did not open a stream")]
     NoStream,
     #[error("the stream broke")]
@@ -39,9 +38,10 @@ enum Failed {
 }
 
 /// Carries one stream to its end.
-pub(crate) async fn serve(edge: &Edge, worker: &Worker, stream: TcpStream, remote: SocketAddr, port: &Port) {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, port: &Port) {
+    let edge = &worker.edge;
     let _counted = GaugeGuard::new(edge.metrics.port_sessions.clone());
-    match carry(edge, worker, stream, remote, port).await {
+    match carry(worker, stream, remote, port).await {
         Ok((up, down)) => {
             tracing::debug!(%remote, tunnel = port.tunnel, to = %port.to, up, down, "port stream ended");
         }
@@ -52,13 +52,12 @@ pub(crate) async fn serve(edge: &Edge, worker: &Worker, stream: TcpStream, remot
 }
 
 async fn carry(
-    edge: &Edge,
-    worker: &Worker,
+    worker: &Rc<Worker>,
     stream: TcpStream,
     remote: SocketAddr,
     port: &Port,
 ) -> Result<(u64, u64), Failed> {
-    let mut tunnel = open(edge, worker, port).await?;
+    let mut tunnel = open(worker, remote, port).await?;
     // Not every system takes it, and the stream is good without.
     drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE)));
     let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
@@ -66,8 +65,7 @@ async fn carry(
     Ok(both(stream, tunnel).await?)
 }
 
-async fn open(edge: &Edge, worker: &Worker, port: &Port) -> Result<Duplex, Failed> {
-    let session = pick(edge, Some(worker), port).ok_or(Failed::NoConnection)?;
+async fn open(worker: &Rc<Worker>, remote: SocketAddr, port: &Port) -> Result<Duplex, Failed> {
     let host = port.to.to_string();
     let head = RequestHead {
         kind: StreamKind::Tcp,
@@ -76,6 +74,9 @@ async fn open(edge: &Edge, worker: &Worker, port: &Port) -> Result<Duplex, Faile
         target: "/",
         headers: &HeaderMap::new(),
     };
-    let answer = session.connection.send(head, &mut None::<Empty<Bytes>>).await?;
-    answer.into_body().into_duplex().ok_or(Failed::NoStream)
+    let opened = super::open(worker, remote, port, async |session| {
+        let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;
+        sent.map_err(|error| upstream::Failed { may_repeat: error.is_connection_loss(), error })
+    });
+    opened.await?.into_body().into_duplex().ok_or(Failed::NoStream)
 }

@@ -9,27 +9,29 @@ use std::sync::Arc;
 use adit_policy::limits::{UDP_VISITOR_QUEUE, UDP_VISITORS_MAX};
 use adit_policy::port::Port;
 use adit_telemetry::metrics::GaugeGuard;
-use adit_tunnel::edge::UdpFlow;
+use adit_tunnel::edge::{UdpFlow, UdpRefused};
 use adit_wire::datagram::PAYLOAD_MAX;
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::{failed, pick};
+use super::{failed, open};
 use crate::Edge;
 use crate::listener::ACCEPT_PAUSE;
+use crate::upstream::{Failed, Unreached};
+use crate::worker::Worker;
 
 /// The visitors of one port.
 struct Visitors {
-    edge: Arc<Edge>,
+    worker: Rc<Worker>,
     socket: UdpSocket,
     port: Arc<Port>,
     known: RefCell<HashMap<SocketAddr, mpsc::Sender<Bytes>>>,
 }
 
 /// Serves a port for ever.
-pub(super) async fn serve(edge: Arc<Edge>, socket: UdpSocket, port: Arc<Port>) {
-    let visitors = Rc::new(Visitors { edge, socket, port, known: RefCell::default() });
+pub(super) async fn serve(worker: Rc<Worker>, socket: UdpSocket, port: Arc<Port>) {
+    let visitors = Rc::new(Visitors { worker, socket, port, known: RefCell::default() });
     // A session ends with the port.
     let mut sessions = tokio::task::JoinSet::new();
     let mut buffer = vec![0; PAYLOAD_MAX + 1];
@@ -37,7 +39,7 @@ pub(super) async fn serve(edge: Arc<Edge>, socket: UdpSocket, port: Arc<Port>) {
         tokio::select! {
             received = visitors.socket.recv_from(&mut buffer) => match received {
                 // What is larger has no place in a datagram of the tunnel.
-                Ok((length, _)) if length > PAYLOAD_MAX => drop(visitors.edge.metrics.port_dropped.inc()),
+                Ok((length, _)) if length > PAYLOAD_MAX => drop(visitors.edge().metrics.port_dropped.inc()),
                 Ok((length, remote)) => {
                     let data = Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default());
                     if let Some(session) = visitors.clone().take(remote, data) {
@@ -57,17 +59,21 @@ pub(super) async fn serve(edge: Arc<Edge>, socket: UdpSocket, port: Arc<Port>) {
 }
 
 impl Visitors {
+    fn edge(&self) -> &Edge {
+        &self.worker.edge
+    }
+
     /// Gives bytes to the visitor's session. A new visitor gets one, which is to be run.
     fn take(self: Rc<Self>, remote: SocketAddr, data: Bytes) -> Option<impl Future<Output = ()>> {
         if let Some(session) = self.known.borrow().get(&remote) {
             if session.try_send(data).is_err() {
-                self.edge.metrics.port_dropped.inc();
+                self.edge().metrics.port_dropped.inc();
             }
             return None;
         }
-        let is_closed = self.edge.is_closed_to(remote.ip(), None);
+        let is_closed = self.edge().is_closed_to(remote.ip(), None);
         if is_closed || self.known.borrow().len() >= UDP_VISITORS_MAX {
-            self.edge.metrics.port_dropped.inc();
+            self.edge().metrics.port_dropped.inc();
             return None;
         }
         let (sender, receiver) = mpsc::channel(UDP_VISITOR_QUEUE);
@@ -75,7 +81,7 @@ impl Visitors {
         drop(sender.try_send(data));
         self.known.borrow_mut().insert(remote, sender);
         Some(async move {
-            let _counted = GaugeGuard::new(self.edge.metrics.port_sessions.clone());
+            let _counted = GaugeGuard::new(self.edge().metrics.port_sessions.clone());
             self.session(remote, receiver).await;
             self.known.borrow_mut().remove(&remote);
         })
@@ -84,13 +90,17 @@ impl Visitors {
     /// Carries one visitor's bytes until both sides have been silent for too long.
     async fn session(&self, remote: SocketAddr, mut from_visitor: mpsc::Receiver<Bytes>) {
         let (port, idle) = (&self.port, self.port.idle_timeout);
-        let Some(session) = pick(&self.edge, None, port) else {
-            let cause = "no connection of the tunnel is there that carries UDP";
-            return failed(&self.edge, remote, port, cause);
-        };
-        let mut flow = match session.connection.open_udp(port.to, idle).await {
+        let opened = open(&self.worker, remote, port, async |session| {
+            let opened = session.connection.open_udp(port.to, idle).await;
+            opened.map_err(|error| Failed { may_repeat: matches!(error, UdpRefused::Transport), error })
+        });
+        let mut flow = match opened.await {
             Ok(flow) => flow,
-            Err(error) => return failed(&self.edge, remote, port, &error.to_string()),
+            Err(Unreached::NoConnection) => {
+                let cause = "no connection of the tunnel is there that carries UDP";
+                return failed(self.edge(), remote, port, cause);
+            }
+            Err(error) => return failed(self.edge(), remote, port, &error.to_string()),
         };
         loop {
             let moved = tokio::select! {
@@ -106,14 +116,14 @@ impl Visitors {
 
     fn up(&self, flow: &UdpFlow, data: &[u8]) {
         if !flow.send(data) {
-            self.edge.metrics.port_dropped.inc();
+            self.edge().metrics.port_dropped.inc();
         }
     }
 
     /// What the socket does not take is lost, as UDP may lose it.
     fn down(&self, remote: SocketAddr, data: &[u8]) {
         if self.socket.try_send_to(data, remote).is_err() {
-            self.edge.metrics.port_dropped.inc();
+            self.edge().metrics.port_dropped.inc();
         }
     }
 }

@@ -9,23 +9,23 @@ use adit_policy::route::Route;
 use uuid::Uuid;
 
 use super::Session;
+use crate::context::RequestContext;
+use crate::worker::Worker;
 
 /// Requests in flight until the next connection is taken: enough to flush together, few enough not to queue.
 const FILL: usize = 32;
 /// A connection of another worker costs a wake-up there: it must be this much less busy.
 const OTHER_WORKER: usize = 8;
 
-/// Who asks for a connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Asking<'a> {
-    /// The worker that asks.
-    pub worker: usize,
-    /// How many workers there are.
-    pub workers: usize,
-    /// Any number; breaks ties between connectors.
-    pub turn: usize,
+/// What a connection is chosen for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The request or stream.
+    pub(super) request: &'a RequestContext,
+    /// Whether the connection has to carry UDP.
+    pub(super) udp: bool,
     /// Connections that were asked already.
-    pub tried: &'a [Uuid],
+    pub(super) tried: &'a [Uuid],
 }
 
 /// The live connections of one connector.
@@ -47,36 +47,40 @@ pub(super) fn add(replicas: &mut Vec<Replica>, session: &Arc<Session>) {
 pub(super) fn pick<'r>(
     replicas: &'r [Replica],
     route: &Route,
-    asking: &Asking<'_>,
+    wanted: Wanted<'_>,
 ) -> Option<&'r Arc<Session>> {
     let may =
         |replica: &&Replica| route.connectors.is_empty() || route.connectors.contains(&replica.connector);
+    let turn = wanted.request.turn();
     let ranked = |(at, replica): (usize, &'r Replica)| {
-        let (suspect, in_flight) = replica.load(asking)?;
-        Some(((replica.failed(asking), suspect, in_flight, (at + asking.turn) % replicas.len()), replica))
+        let (suspect, in_flight) = replica.load(wanted)?;
+        Some(((replica.failed(wanted), suspect, in_flight, (at + turn) % replicas.len()), replica))
     };
     let candidates = replicas.iter().filter(may).enumerate().filter_map(ranked);
     let (_, replica) = candidates.min_by_key(|(rank, _)| *rank)?;
-    replica.usable(asking).min_by_key(|session| Load::of(session, asking).rank())
+    replica.usable(wanted).min_by_key(|session| Load::of(session, &wanted.request.worker).rank())
 }
 
 impl Replica {
-    fn usable<'r>(&'r self, asking: &Asking<'_>) -> impl Iterator<Item = &'r Arc<Session>> {
-        let tried = asking.tried;
+    fn usable<'r>(&'r self, wanted: Wanted<'_>) -> impl Iterator<Item = &'r Arc<Session>> {
+        let Wanted { udp, tried, .. } = wanted;
         self.sessions.iter().filter(move |session| {
-            session.is_configured() && !session.connection.is_draining() && !tried.contains(&session.id)
+            session.is_configured()
+                && !session.connection.is_draining()
+                && !tried.contains(&session.id)
+                && (!udp || session.connection.carries_udp())
         })
     }
 
     /// Whether one of its connections was tried in vain: if its process died, the others died with it.
-    fn failed(&self, asking: &Asking<'_>) -> bool {
-        self.sessions.iter().any(|session| asking.tried.contains(&session.id))
+    fn failed(&self, wanted: Wanted<'_>) -> bool {
+        self.sessions.iter().any(|session| wanted.tried.contains(&session.id))
     }
 
     /// Whether all of its connections are suspect, and its requests in flight; `None` when it has no connection to offer.
-    fn load(&self, asking: &Asking<'_>) -> Option<(bool, usize)> {
+    fn load(&self, wanted: Wanted<'_>) -> Option<(bool, usize)> {
         let loads = self
-            .usable(asking)
+            .usable(wanted)
             .map(|session| (session.connection.is_suspect(), session.connection.in_flight()));
         loads.reduce(|(suspect, sum), (other, in_flight)| (suspect && other, sum + in_flight))
     }
@@ -95,12 +99,12 @@ struct Load {
 }
 
 impl Load {
-    fn of(session: &Session, asking: &Asking<'_>) -> Self {
+    fn of(session: &Session, worker: &Worker) -> Self {
         Self {
             suspect: session.connection.is_suspect(),
             in_flight: session.connection.in_flight(),
-            away: session.worker != asking.worker,
-            second: usize::from(session.index) % asking.workers.max(1) != asking.worker,
+            away: session.worker != worker.index,
+            second: usize::from(session.index) % worker.count.max(1) != worker.index,
         }
     }
 
