@@ -207,7 +207,7 @@ impl Join {
     }
 
     fn welcome(&self, session: Arc<Session>, offered: Extensions) -> ConnectionDetails {
-        self.connection.set_extensions(offered.intersection(Extensions::ALL));
+        self.connection.registered(offered.intersection(Extensions::ALL));
         let protocol = self.connection.protocol();
         tracing::info!(
             tunnel = &*session.tunnel_name, connection = %session.id, index = session.index, %protocol,

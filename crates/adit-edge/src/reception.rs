@@ -11,7 +11,6 @@ use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
 use adit_policy::port::Port;
 use adit_tunnel::edge::{accept_h2, accept_quic};
-use adit_tunnel::quic;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -222,7 +221,6 @@ impl Reception {
     }
 
     async fn join_quic(&self, connection: quinn::Connection, remote: SocketAddr) {
-        quic::grow_for_tunnel(&connection);
         match accept_quic(connection).await {
             Ok(accepted) => join::serve(self.edge.clone(), self.worker.index, remote, accepted).await,
             Err(error) => tracing::debug!(%remote, %error, "no tunnel on this connection"),

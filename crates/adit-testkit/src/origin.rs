@@ -39,6 +39,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/echo` | the request's body, as it comes, with its trailers |
 /// | `/request` | method, target and headers of the request, as JSON |
 /// | `/bytes/N` | N bytes |
+/// | `/stream/N` | N bytes, of which only a few are in memory |
 /// | `/port` | its own port |
 /// | `/page` | a page that says how it came, and echoes over a WebSocket |
 /// | `/status/N` | that status |
@@ -222,6 +223,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         "/websocket" => websocket(request),
         path if path.starts_with("/say") || is_to_say(&request) => say::answer(&request, count),
         path if path.starts_with("/events/") => beats(number() as u64, shared),
+        path if path.starts_with("/stream/") => stream(number(), shared),
         path if path.starts_with("/bytes/") => Response::new(full(vec![b'x'; number()])),
         path if path.starts_with("/status/") => {
             let mut response = Response::new(full(""));
@@ -341,6 +343,25 @@ fn events(shared: Arc<Shared>) -> Response<Body> {
     });
     let mut response = Response::new(channel.boxed());
     response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+/// So many bytes, in pieces. A reader that leaves is noticed.
+fn stream(length: usize, shared: Arc<Shared>) -> Response<Body> {
+    static PIECE: [u8; 16 * 1024] = [b'x'; 16 * 1024];
+    let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(1);
+    tokio::spawn(async move {
+        let mut left = length;
+        while left > 0 {
+            let piece = left.min(PIECE.len());
+            if sender.send_data(Bytes::from_static(&PIECE[..piece])).await.is_err() {
+                return self::left(&shared);
+            }
+            left -= piece;
+        }
+    });
+    let mut response = Response::new(channel.boxed());
+    response.headers_mut().insert("content-length", length.into());
     response
 }
 

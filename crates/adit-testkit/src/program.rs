@@ -26,8 +26,10 @@ pub fn adit() -> &'static PathBuf {
 
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // The whole workspace and one of its tests are named so that features are those of `cargo test --workspace`: then only
+    // the program is left to be linked. Built alone, it would have all of its dependencies compiled a second time.
     let built = Command::new(cargo)
-        .args(["build", "--package", "adit", "--message-format", "json"])
+        .args(["build", "--workspace", "--bin", "adit", "--test", "golden", "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())
         .output()
@@ -35,7 +37,9 @@ fn build() -> PathBuf {
     assert!(built.status.success(), "the program does not build");
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
     let paths = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let path = paths.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).next_back();
+    let programs = paths.filter(|message| message["target"]["kind"][0] == "bin");
+    let path =
+        programs.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from)).next_back();
     path.expect("cargo names the program")
 }
 

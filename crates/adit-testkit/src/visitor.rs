@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::body::Incoming;
+pub use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
@@ -56,6 +56,8 @@ pub struct Visitor {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
     http2: bool,
+    /// Bytes that may be sent before a response is read, on each stream of HTTP/2; `None` for the library's choice.
+    window: Option<u32>,
 }
 
 fn provider() -> rustls::crypto::CryptoProvider {
@@ -91,7 +93,7 @@ impl Visitor {
             .with_root_certificates(roots(authority))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { address, tls: Some(Arc::new(tls)), http2: false }
+        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// One whose TLS is old: version 1.2, and RSA keys alone.
@@ -105,7 +107,7 @@ impl Visitor {
         let builder = ClientConfig::builder_with_provider(Arc::new(provider));
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
         let tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
-        Self { address, tls: Some(Arc::new(tls)), http2: false }
+        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// One who begins each time anew, and offers X25519 alone.
@@ -120,13 +122,13 @@ impl Visitor {
         let builder = builder.with_safe_default_protocol_versions().unwrap();
         let mut tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
         tls.resumption = rustls::client::Resumption::disabled();
-        Self { address, tls: Some(Arc::new(tls)), http2: false }
+        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// A visitor without TLS.
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, http2: false }
+        Self { address, tls: None, http2: false, window: None }
     }
 
     /// The same with a certificate of his own.
@@ -153,6 +155,13 @@ impl Visitor {
             Arc::make_mut(tls).alpn_protocols = vec![b"h2".to_vec()];
         }
         self.http2 = true;
+        self
+    }
+
+    /// The same, who lets only so many bytes of a response come before they are read, on HTTP/2.
+    #[must_use]
+    pub fn with_window(mut self, bytes: u32) -> Self {
+        self.window = Some(bytes);
         self
     }
 
@@ -200,7 +209,11 @@ impl Visitor {
     {
         let io = TokioIo::new(stream);
         if self.http2 {
-            let handshake = http2::Builder::new(TokioExecutor::new()).handshake(io);
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            if self.window.is_some() {
+                builder.initial_stream_window_size(self.window);
+            }
+            let handshake = builder.handshake(io);
             let (sender, connection) = handshake.await.map_err(std::io::Error::other)?;
             tokio::spawn(connection);
             return Ok(Sender::Http2(sender));

@@ -21,6 +21,7 @@ pub use request::{Chunk, RequestBody, StreamRequest};
 
 use crate::control::client::{Control, RegisterFailed};
 use crate::datagrams::Datagrams;
+use crate::window::Windows;
 use crate::{LinkClosed, Protocol, StreamError};
 
 /// Takes a configuration that the edge pushes: version and JSON. Answers the version now in force, or why not.
@@ -44,12 +45,26 @@ pub struct ConfigurationApplied {
     pub error: Option<String>,
 }
 
+/// What both ends of a connection can do, and the windows of its streams.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Agreed {
+    pub(crate) extensions: Extensions,
+    windows: Windows,
+}
+
+impl Agreed {
+    /// Returns the windows of the connection's streams, where both ends keep them.
+    pub(crate) fn windows(&self) -> Option<&Windows> {
+        Some(&self.windows).filter(|_| self.extensions.contains(Extensions::WINDOWS))
+    }
+}
+
 /// One live connection to an edge. It lives on one thread.
 pub struct Link {
     transport: Transport,
     control: Control,
     details: ConnectionDetails,
-    extensions: Extensions,
+    agreed: Agreed,
     handlers: Handlers,
     datagram_version: Version,
     backlog: VecDeque<Opening>,
@@ -66,7 +81,7 @@ impl Link {
             transport,
             control,
             details: ConnectionDetails::default(),
-            extensions: Extensions::default(),
+            agreed: Agreed::default(),
             handlers: Handlers::default(),
             datagram_version: Version::V2,
             backlog: VecDeque::new(),
@@ -92,7 +107,7 @@ impl Link {
         };
         let offered = Extensions::from_features(request.options.client.features.iter().map(String::as_str));
         let answered = Extensions::from_features(details.features.iter().map(String::as_str));
-        self.extensions = offered.intersection(answered);
+        self.agreed.extensions = offered.intersection(answered);
         self.datagram_version = features::datagram_version(&request.options.client.features);
         self.details = details;
         Ok(())
@@ -123,7 +138,7 @@ impl Link {
             Some(opening) => opening,
             None => self.transport.accept().await?,
         };
-        opening.extensions = self.extensions;
+        opening.agreed.clone_from(&self.agreed);
         opening.handlers.clone_from(&self.handlers);
         Ok(opening)
     }
@@ -160,7 +175,7 @@ impl Link {
     /// What both ends can do beyond cloudflared's protocol.
     #[must_use]
     pub fn extensions(&self) -> Extensions {
-        self.extensions
+        self.agreed.extensions
     }
 
     /// Closes the connection; running streams are cut.
@@ -187,14 +202,14 @@ impl Transport {
             Self::Quic(transport) => Source::Quic(transport.accept().await?),
             Self::H2(transport) => Source::H2(transport.accept().await?),
         };
-        Ok(Opening { source, extensions: Extensions::default(), handlers: Handlers::default() })
+        Ok(Opening { source, agreed: Agreed::default(), handlers: Handlers::default() })
     }
 }
 
 /// A stream that the edge opened; its head is not read yet.
 pub struct Opening {
     source: Source,
-    extensions: Extensions,
+    agreed: Agreed,
     handlers: Handlers,
 }
 
@@ -210,8 +225,8 @@ impl Opening {
     /// [`StreamError`] when the stream breaks off or makes no sense; it is reset then.
     pub async fn read(self) -> Result<Option<Stream>, StreamError> {
         match self.source {
-            Source::Quic(opening) => opening.read(self.extensions, self.handlers).await,
-            Source::H2(opening) => opening.read(self.extensions, self.handlers).await,
+            Source::Quic(opening) => opening.read(&self.agreed, self.handlers).await,
+            Source::H2(opening) => opening.read(&self.agreed, self.handlers).await,
         }
     }
 }

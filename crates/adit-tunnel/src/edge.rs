@@ -26,6 +26,7 @@ pub use udp::{UdpFlow, UdpRefused};
 
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
+use crate::window::Windows;
 use crate::{LinkClosed, Protocol, SendError};
 
 /// What the edge asks a connector.
@@ -56,6 +57,7 @@ struct Shared {
     draining: AtomicBool,
     health: health::Health,
     flows: udp::Flows,
+    windows: Windows,
     /// Told when a draining connection has nothing left in flight.
     settled: Notify,
 }
@@ -75,6 +77,7 @@ impl Connection {
             draining: AtomicBool::new(false),
             health: health::Health::default(),
             flows: udp::Flows::default(),
+            windows: Windows::default(),
             settled: Notify::new(),
         }))
     }
@@ -169,10 +172,31 @@ impl Connection {
         }
     }
 
-    /// Records what both ends can do beyond cloudflared's protocol. The first word counts.
-    pub fn set_extensions(&self, extensions: Extensions) {
+    /// Makes the connection a registered one: it gets the room of a tunnel, and `extensions` says what both ends can do
+    /// beyond cloudflared's protocol. The first call counts. Call it on the owning thread.
+    pub fn registered(&self, extensions: Extensions) {
         // A second registration on one connection cannot change what streams already rely on.
-        self.0.extensions.get_or_init(|| extensions);
+        if self.0.extensions.set(extensions).is_err() {
+            return;
+        }
+        if let Transport::Quic(connection) = &self.0.transport {
+            crate::quic::grow_for_tunnel(connection);
+        }
+        if extensions.contains(Extensions::WINDOWS) {
+            drop(tokio::task::spawn_local(self.clone().carry_windows()));
+        }
+    }
+
+    /// Opens the stream of window updates and carries them until the connection ends.
+    async fn carry_windows(self) {
+        let windows = self.0.windows.clone();
+        let ended = match &self.0.transport {
+            Transport::Quic(connection) => quic::carry_windows(connection, windows).await,
+            Transport::H2(sender) => sender.carry_windows(windows).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "no window updates");
+        }
     }
 
     /// Closes the connection at once; the peer's log shows the reason (QUIC only).
@@ -233,6 +257,11 @@ impl InFlight {
 
     fn extensions(&self) -> Extensions {
         self.0.extensions()
+    }
+
+    /// Returns the windows of the connection's streams, where both ends keep them.
+    fn windows(&self) -> Option<&Windows> {
+        Some(&self.0.0.windows).filter(|_| self.extensions().contains(Extensions::WINDOWS))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::StreamError;
 use crate::limits::BODY_READ;
+use crate::window::{Outflow, Windows};
 
 /// Sends all of `data`, as fast as the peer grants room.
 pub(crate) async fn send_h2(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), StreamError> {
@@ -71,6 +72,11 @@ pub(crate) struct QuicWriter {
 impl QuicWriter {
     pub(crate) fn new(send: quinn::SendStream) -> Self {
         Self { send, ended: false }
+    }
+
+    /// Returns the stream's id, which is the same at both ends.
+    pub(crate) fn stream(&self) -> u64 {
+        self.send.id().into()
     }
 
     pub(crate) async fn write(&mut self, data: &[u8]) -> Result<(), StreamError> {
@@ -156,6 +162,11 @@ impl H2Writer {
         Self { send, ended }
     }
 
+    /// Returns the stream's id, which is the same at both ends.
+    pub(crate) fn stream(&self) -> u64 {
+        u32::from(self.send.stream_id()).into()
+    }
+
     pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
         send_h2(&mut self.send, data).await
     }
@@ -215,9 +226,16 @@ impl AsyncWrite for H2Writer {
     }
 }
 
-/// The sending half of a body, whatever carries it.
+/// The sending half of a body, whatever carries it. It is never further ahead of the peer's reader than the window of its
+/// stream allows.
 #[derive(Debug)]
-pub(crate) enum BodyWriter {
+pub(crate) struct BodyWriter {
+    sink: Sink,
+    outflow: Outflow,
+}
+
+#[derive(Debug)]
+enum Sink {
     /// Raw bytes on QUIC, or framed ones when both ends can carry trailers.
     Quic { send: QuicWriter, framed: bool },
     /// DATA and HEADERS frames.
@@ -225,7 +243,87 @@ pub(crate) enum BodyWriter {
 }
 
 impl BodyWriter {
-    pub(crate) async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
+    pub(crate) fn quic(send: QuicWriter, framed: bool, windows: Option<&Windows>) -> Self {
+        let outflow = Outflow::new(windows, send.stream());
+        Self { sink: Sink::Quic { send, framed }, outflow }
+    }
+
+    pub(crate) fn h2(send: H2Writer, windows: Option<&Windows>) -> Self {
+        let outflow = Outflow::new(windows, send.stream());
+        Self { sink: Sink::H2(send), outflow }
+    }
+
+    /// Counts bytes that were sent with the head.
+    pub(crate) fn sent(mut self, bytes: usize) -> Self {
+        self.outflow.sent(bytes);
+        self
+    }
+
+    pub(crate) async fn data(&mut self, mut data: Bytes) -> Result<(), StreamError> {
+        while !data.is_empty() {
+            let room = poll_fn(|cx| self.outflow.poll_room(data.len(), cx));
+            let room = tokio::select! {
+                biased;
+                room = room => room,
+                () = self.sink.stopped() => return Err(StreamError::Stopped),
+            };
+            let part = data.split_to(room);
+            self.outflow.sent(part.len());
+            self.sink.data(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the body with a trailer section, where the peer can take one: cloudflared's QUIC has none.
+    pub(crate) async fn trailers(&mut self, fields: &Fields) -> Result<(), StreamError> {
+        self.sink.trailers(fields).await
+    }
+
+    /// Ends the body well, unless it has ended. A framed one says itself that it is complete.
+    pub(crate) async fn finish(&mut self) -> Result<(), StreamError> {
+        match &mut self.sink {
+            Sink::Quic { send, .. } if send.ended => Ok(()),
+            Sink::Quic { .. } => self.sink.trailers(&Fields::default()).await,
+            Sink::H2(send) => {
+                send.finish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Says that the message broke off at its source.
+    pub(crate) fn abort(self) {
+        // A QUIC stream is reset when it is dropped.
+        if let Sink::H2(mut send) = self.sink {
+            send.abort();
+        }
+    }
+
+    /// Resolves when the peer wants no more.
+    pub(crate) async fn stopped(&mut self) {
+        self.sink.stopped().await;
+    }
+
+    /// Ready when the peer wants no more. HTTP/2 is always asked: the library keeps the waker of who asked last, and with
+    /// it that task's memory. QUIC is asked by what is kept in `waiting`, and only if `ask_quic`.
+    pub(crate) fn poll_stopped(
+        &mut self,
+        waiting: &mut Option<Pin<Box<dyn Future<Output = ()>>>>,
+        ask_quic: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        match &mut self.sink {
+            Sink::H2(send) => send.poll_stopped(cx),
+            Sink::Quic { send, .. } if ask_quic => {
+                waiting.get_or_insert_with(|| Box::pin(send.stopped())).as_mut().poll(cx)
+            }
+            Sink::Quic { .. } => Poll::Pending,
+        }
+    }
+}
+
+impl Sink {
+    async fn data(&mut self, data: Bytes) -> Result<(), StreamError> {
         match self {
             Self::Quic { send, framed } => {
                 if *framed {
@@ -237,8 +335,14 @@ impl BodyWriter {
         }
     }
 
-    /// Ends the body with a trailer section, where the peer can take one: cloudflared's QUIC has none.
-    pub(crate) async fn trailers(&mut self, fields: &Fields) -> Result<(), StreamError> {
+    async fn stopped(&mut self) {
+        match self {
+            Self::Quic { send, .. } => send.stopped().await,
+            Self::H2(send) => send.stopped().await,
+        }
+    }
+
+    async fn trailers(&mut self, fields: &Fields) -> Result<(), StreamError> {
         match self {
             Self::Quic { send, framed } => {
                 if *framed {
@@ -252,27 +356,19 @@ impl BodyWriter {
             Self::H2(send) => send.trailers(header_map(fields)?),
         }
     }
-
-    /// Ends the body well, unless it has ended. A framed one says itself that it is complete.
-    pub(crate) async fn finish(&mut self) -> Result<(), StreamError> {
-        match self {
-            Self::Quic { send, .. } if send.ended => Ok(()),
-            Self::Quic { .. } => self.trailers(&Fields::default()).await,
-            Self::H2(send) => {
-                send.finish();
-                Ok(())
-            }
-        }
-    }
 }
 
 /// As a byte stream: of an upgrade, which is never framed.
 impl AsyncWrite for BodyWriter {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Quic { send, .. } => send.poll_write(cx, data),
-            Self::H2(send) => Pin::new(send).poll_write(cx, data),
-        }
+        let room = ready!(self.outflow.poll_room(data.len(), cx));
+        let data = data.get(..room).unwrap_or(data);
+        let written = ready!(match &mut self.sink {
+            Sink::Quic { send, .. } => send.poll_write(cx, data),
+            Sink::H2(send) => Pin::new(send).poll_write(cx, data),
+        })?;
+        self.outflow.sent(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -280,9 +376,9 @@ impl AsyncWrite for BodyWriter {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Quic { send, .. } => send.finish(),
-            Self::H2(send) => send.finish(),
+        match &mut self.sink {
+            Sink::Quic { send, .. } => send.finish(),
+            Sink::H2(send) => send.finish(),
         }
         Poll::Ready(Ok(()))
     }
@@ -344,6 +440,11 @@ pub(crate) struct QuicBody {
 impl QuicBody {
     pub(crate) fn new(recv: quinn::RecvStream, buffered: Bytes, framed: bool) -> Self {
         Self { recv, buffered, decoder: framed.then(Box::default) }
+    }
+
+    /// Returns the stream's id, which is the same at both ends.
+    pub(crate) fn stream(&self) -> u64 {
+        self.recv.id().into()
     }
 
     /// The stream itself, once its body is complete.

@@ -26,6 +26,8 @@ pub mod coalesce;
 
 mod framing;
 
+mod window;
+
 pub use error::{LinkClosed, SendError, StreamError};
 
 /// Which transport carries a connection.

@@ -29,6 +29,12 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 /// about 200 KiB; reconfigurations share the stream.
 pub const CONTROL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Bytes that a peer may send on a control stream before it is registered: a registration needs 1 KiB.
+pub const UNREGISTERED_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes in flight on a connection that is not registered yet, on all of its streams.
+pub const UNREGISTERED_WINDOW: u32 = 128 * 1024;
+
 /// Words that one RPC message may have (8 bytes each): 4 MiB holds a configuration of 10 000 rules.
 pub const RPC_MESSAGE_WORDS_MAX: usize = 4 * 1024 * 1024 / 8;
 
@@ -51,8 +57,20 @@ pub const H2_STREAMS_MAX: u32 = 65_536;
 /// Bytes in flight on one stream, in one direction: 100 Mbit/s at 100 ms.
 pub const STREAM_WINDOW: u32 = 1024 * 1024 + 256 * 1024;
 
-/// Bytes in flight on one connection. Stalled readers hold at most [`STREAM_WINDOW`] each, so it takes fifty of them
-/// to slow a connection down.
+/// Bytes that the sender of a stream may be ahead of its reader at first, between our own two ends: a page fits, and a
+/// thousand readers that stopped hold 64 MiB.
+pub const WINDOW_FIRST: u64 = 64 * 1024;
+
+/// A reader that takes half of its window in less than this gets a larger one.
+pub const WINDOW_FAST: Duration = Duration::from_millis(100);
+
+/// A reader that needs longer than this for half of its window gets a smaller one.
+pub const WINDOW_SLOW: Duration = Duration::from_millis(400);
+
+/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 25 streams at 100 Mbit/s and 100 ms.
+pub const WINDOWS_GROWN_MAX: u64 = 32 * 1024 * 1024;
+
+/// Bytes in flight on one connection.
 pub const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
 /// Bytes that we queue for sending on one QUIC connection.

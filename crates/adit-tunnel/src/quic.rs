@@ -13,19 +13,24 @@ use crate::limits;
 /// Bytes of kernel buffer that we ask for: a burst of 64 segments for each of a few connections.
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
-/// Makes the edge's endpoint on a bound socket.
+/// Makes the edge's endpoint on a bound socket. A connection begins with what a stranger may have; [`grow_for_tunnel`]
+/// makes room for a tunnel once it is registered.
 ///
 /// # Errors
 /// When the socket cannot be registered with the runtime, or the TLS configuration has no initial cipher suite.
 pub fn server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(16)));
+    let mut transport = transport(16);
+    transport
+        .receive_window(VarInt::from_u32(limits::UNREGISTERED_WINDOW))
+        .datagram_receive_buffer_size(Some(limits::PUBLIC_DATAGRAM_BUFFER));
+    config.transport_config(Arc::new(transport));
     endpoint(socket, Some(config))
 }
 
 /// Makes the endpoint of a public port that visitors and tunnels share. It begins with what a visitor may have;
-/// [`grow_for_tunnel`] makes room for a tunnel.
+/// [`grow_for_tunnel`] makes room for a tunnel once it is registered.
 ///
 /// # Errors
 /// As for [`server`].
@@ -48,8 +53,8 @@ pub fn public_server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::R
     endpoint(socket, Some(config))
 }
 
-/// Gives a connection of a public port the room of a tunnel.
-pub fn grow_for_tunnel(connection: &quinn::Connection) {
+/// Gives a connection the room of a tunnel.
+pub(crate) fn grow_for_tunnel(connection: &quinn::Connection) {
     connection.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW));
     connection.set_send_window(limits::SEND_WINDOW);
 }

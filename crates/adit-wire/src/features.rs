@@ -37,14 +37,17 @@ impl Extensions {
     pub const HALF_CLOSE: Self = Self(4);
     /// The edge closes a drained connection at once, so the connector need not wait for its grace period.
     pub const FAST_DRAIN: Self = Self(8);
+    /// Each stream has a window of its own that follows its reader, told in updates (see [`crate::window`]).
+    pub const WINDOWS: Self = Self(16);
     /// Everything that this version can do.
-    pub const ALL: Self = Self(15);
+    pub const ALL: Self = Self(31);
 
-    const NAMES: [(Self, &'static str); 4] = [
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::TRAILERS, "adit_trailers"),
         (Self::INTERIM, "adit_interim"),
         (Self::HALF_CLOSE, "adit_half_close"),
         (Self::FAST_DRAIN, "adit_fast_drain"),
+        (Self::WINDOWS, "adit_windows"),
     ];
 
     /// Picks our extensions out of a list of features.

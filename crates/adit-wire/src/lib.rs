@@ -20,6 +20,8 @@ pub mod packed;
 
 pub mod frame;
 
+pub mod window;
+
 pub mod secret;
 
 pub mod credentials;

@@ -42,6 +42,9 @@ pub const UPGRADE_WEBSOCKET: &str = "websocket";
 /// Its value for a pushed configuration.
 pub const UPGRADE_CONFIGURATION: &str = "update-configuration";
 
+/// Its value for the stream of window updates. Ours; only sent to a connector that announces `adit_windows`.
+pub const UPGRADE_WINDOWS: &str = "adit-windows";
+
 /// HTTP/2 request field that asks for raw TCP.
 pub const TCP_PROXY_SRC: &str = "cf-cloudflared-proxy-src";
 

@@ -24,6 +24,7 @@ mod push;
 mod refusals;
 mod replay;
 mod scenario;
+mod stalled;
 mod streaming;
 mod tcp;
 mod tools;

@@ -102,16 +102,9 @@ async fn a_visitor_that_does_not_read_stops_the_origin_and_nobody_else() {
         for _ in 0..20 {
             assert_eq!(visitor.get(APP, "/bytes/100000").await.body.len(), 100_000, "{way:?}");
         }
-        let memory = memory(home.edge.program.id()) + memory(home.connector.program.id());
+        let memory = (home.edge.program.memory() + home.connector.program.memory()) >> 10;
         assert!(memory < 200 << 10, "{way:?}: {memory} KiB for an answer that nobody reads");
     }
-}
-
-/// Resident memory of a process in KiB.
-fn memory(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]

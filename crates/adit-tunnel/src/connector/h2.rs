@@ -4,7 +4,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use adit_wire::connect::StreamKind;
-use adit_wire::features::Extensions;
 use adit_wire::names;
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
@@ -16,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length};
-use super::{Handlers, Stream};
+use super::{Agreed, Handlers, Stream};
 use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::framing::{H2Reader, H2Writer, fields_of};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE};
@@ -130,6 +129,7 @@ async fn silence(silent: &mut watch::Receiver<bool>) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Configuration,
+    Windows,
     Control,
     Stream(StreamKind),
 }
@@ -140,6 +140,7 @@ impl Inbound {
         let upgrade = headers.get(names::UPGRADE_HEADER).map(http::HeaderValue::as_bytes);
         match upgrade {
             Some(value) if value == names::UPGRADE_CONFIGURATION.as_bytes() => Kind::Configuration,
+            Some(value) if value == names::UPGRADE_WINDOWS.as_bytes() => Kind::Windows,
             Some(value) if value == names::UPGRADE_WEBSOCKET.as_bytes() => {
                 Kind::Stream(StreamKind::WebSocket)
             }
@@ -152,12 +153,20 @@ impl Inbound {
     }
 
     pub(super) async fn read(
-        self,
-        extensions: Extensions,
+        mut self,
+        agreed: &Agreed,
         handlers: Handlers,
     ) -> Result<Option<Stream>, StreamError> {
         match self.kind() {
-            Kind::Stream(kind) => Ok(Some(self.stream(kind, extensions))),
+            Kind::Stream(kind) => Ok(Some(self.stream(kind, agreed))),
+            Kind::Windows => {
+                let windows = agreed.windows().cloned().ok_or(StreamError::Stopped)?;
+                let send = H2Writer::new(self.respond.send_response(Response::new(()), false)?, false);
+                let recv = H2Reader::new(self.request.into_body());
+                // Ends with the connection, and is none of its requests.
+                drop(tokio::task::spawn_local(windows.run(recv, send)));
+                Ok(None)
+            }
             Kind::Configuration => {
                 let reader = H2Reader::new(self.request.into_body());
                 crate::control::push::answer_h2(reader, self.respond, handlers.configuration).await;
@@ -168,7 +177,7 @@ impl Inbound {
         }
     }
 
-    fn stream(self, kind: StreamKind, extensions: Extensions) -> Stream {
+    fn stream(self, kind: StreamKind, agreed: &Agreed) -> Stream {
         let (head, recv) = self.request.into_parts();
         let mut headers = head.headers;
         headers.remove(names::UPGRADE_HEADER);
@@ -190,7 +199,7 @@ impl Inbound {
         };
         let remaining = if kind == StreamKind::Http { announced_length(&request.fields) } else { None };
         let body = if request.has_body { Source::H2(recv) } else { Source::Empty };
-        let body = RequestBody::new(body, remaining.filter(|_| request.has_body));
-        Stream { request, body, reply: Reply::h2(self.respond, extensions) }
+        let body = RequestBody::new(body, remaining.filter(|_| request.has_body), agreed.windows());
+        Stream { request, body, reply: Reply::h2(self.respond, agreed) }
     }
 }

@@ -9,9 +9,10 @@ use tokio::io::AsyncReadExt as _;
 
 use super::reply::Reply;
 use super::request::{RequestBody, Source, StreamRequest, announced_length};
-use super::{Handlers, Stream};
+use super::{Agreed, Handlers, Stream};
 use crate::framing::{QuicBody, QuicWriter, read_error};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_READ, STREAMS_GROWN_MAX};
+use crate::window::Windows;
 use crate::{LinkClosed, StreamError};
 
 /// A connection with the endpoint that it has for itself.
@@ -52,16 +53,24 @@ pub(super) struct Opening {
 enum First {
     Request(ConnectRequest, Bytes),
     Rpc(Bytes),
+    Windows(Bytes),
 }
 
 impl Opening {
     pub(super) async fn read(
         mut self,
-        extensions: Extensions,
+        agreed: &Agreed,
         handlers: Handlers,
     ) -> Result<Option<Stream>, StreamError> {
         match self.read_first().await? {
-            First::Request(request, rest) => Ok(Some(self.stream(request, rest, extensions))),
+            First::Request(request, rest) => Ok(Some(self.stream(request, rest, agreed))),
+            First::Windows(rest) => {
+                let windows = agreed.windows().cloned().ok_or(StreamError::Stopped)?;
+                let recv = std::io::Cursor::new(rest).chain(self.recv);
+                // Ends with the connection, and is none of its requests.
+                drop(tokio::task::spawn_local(windows.run(recv, self.send)));
+                Ok(None)
+            }
             First::Rpc(rest) => {
                 crate::control::push::answer(rest, self.recv, self.send, handlers).await;
                 Ok(None)
@@ -88,12 +97,12 @@ impl Opening {
         }
     }
 
-    fn stream(self, request: ConnectRequest, rest: Bytes, extensions: Extensions) -> Stream {
+    fn stream(self, request: ConnectRequest, rest: Bytes, agreed: &Agreed) -> Stream {
         let remaining = announced_length(&request.fields);
-        let framed = request.framed && extensions.contains(Extensions::TRAILERS);
-        let reply = Reply::quic(QuicWriter::new(self.send), &request.fields, extensions);
+        let framed = request.framed && agreed.extensions.contains(Extensions::TRAILERS);
+        let reply = Reply::quic(QuicWriter::new(self.send), &request.fields, agreed);
         let request = head(request);
-        let body = body(&request, QuicBody::new(self.recv, rest, framed), remaining);
+        let body = body(&request, QuicBody::new(self.recv, rest, framed), remaining, agreed.windows());
         Stream { request, body, reply }
     }
 }
@@ -103,6 +112,7 @@ fn parse(bytes: &Bytes) -> Result<Option<First>, StreamError> {
     match preamble::parse(bytes).map_err(|error| malformed(&error))? {
         preamble::Parsed::Incomplete => Ok(None),
         preamble::Parsed::Complete(Preamble::Rpc, used) => Ok(Some(First::Rpc(bytes.slice(used..)))),
+        preamble::Parsed::Complete(Preamble::Windows, used) => Ok(Some(First::Windows(bytes.slice(used..)))),
         preamble::Parsed::Complete(Preamble::Data { .. }, _) => {
             let request = decode_request_stream(bytes).map_err(|error| malformed(&error))?;
             Ok(request.map(|(request, used)| First::Request(request, bytes.slice(used..))))
@@ -124,14 +134,20 @@ fn head(request: ConnectRequest) -> StreamRequest {
 }
 
 /// Without a body the stream's end is read now, so that dropping it says nothing to the peer.
-fn body(request: &StreamRequest, mut body: QuicBody, remaining: Option<u64>) -> RequestBody {
+fn body(
+    request: &StreamRequest,
+    mut body: QuicBody,
+    remaining: Option<u64>,
+    windows: Option<&Windows>,
+) -> RequestBody {
     let upgraded = request.kind != adit_wire::connect::StreamKind::Http;
     if request.has_body || upgraded {
-        return RequestBody::new(Source::Quic(body), if upgraded { None } else { remaining });
+        let remaining = if upgraded { None } else { remaining };
+        return RequestBody::new(Source::Quic(body), remaining, windows);
     }
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     if body.poll_piece(Some(1), &mut cx).is_pending() {
-        return RequestBody::new(Source::Quic(body), None);
+        return RequestBody::new(Source::Quic(body), None, windows);
     }
-    RequestBody::new(Source::Empty, None)
+    RequestBody::new(Source::Empty, None, None)
 }

@@ -16,10 +16,12 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Agreed;
 use super::request::{Chunk, RequestBody};
 use crate::StreamError;
 use crate::framing::{BodyWriter, H2Writer, QuicWriter, header_map, pour};
 use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
+use crate::window::Windows;
 
 /// Our own field on HTTP/2: why the origin could not be reached. cloudflared says nothing there.
 pub(crate) const CAUSE: &str = "adit-cause";
@@ -30,18 +32,20 @@ pub struct Reply(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Quic { send: QuicWriter, wants_trailers: bool, interim: bool },
-    H2 { send: SendResponse<Bytes>, interim: bool },
+    Quic { send: QuicWriter, wants_trailers: bool, interim: bool, windows: Option<Windows> },
+    H2 { send: SendResponse<Bytes>, interim: bool, windows: Option<Windows> },
 }
 
 impl Reply {
-    pub(super) fn quic(send: QuicWriter, request: &Fields, extensions: Extensions) -> Self {
-        let wants_trailers = extensions.contains(Extensions::TRAILERS) && asks_for_trailers(request);
-        Self(Inner::Quic { send, wants_trailers, interim: extensions.contains(Extensions::INTERIM) })
+    pub(super) fn quic(send: QuicWriter, request: &Fields, agreed: &Agreed) -> Self {
+        let wants_trailers = agreed.extensions.contains(Extensions::TRAILERS) && asks_for_trailers(request);
+        let interim = agreed.extensions.contains(Extensions::INTERIM);
+        Self(Inner::Quic { send, wants_trailers, interim, windows: agreed.windows().cloned() })
     }
 
-    pub(super) fn h2(send: SendResponse<Bytes>, extensions: Extensions) -> Self {
-        Self(Inner::H2 { send, interim: extensions.contains(Extensions::INTERIM) })
+    pub(super) fn h2(send: SendResponse<Bytes>, agreed: &Agreed) -> Self {
+        let interim = agreed.extensions.contains(Extensions::INTERIM);
+        Self(Inner::H2 { send, interim, windows: agreed.windows().cloned() })
     }
 
     /// Sends a 1xx head. It is dropped silently when the edge cannot take it.
@@ -55,7 +59,7 @@ impl Reply {
                 encode_head(&mut out, status, fields, false);
                 send.write(&out).await
             }
-            Inner::H2 { send, interim: true } => {
+            Inner::H2 { send, interim: true, .. } => {
                 let mut response = Response::new(());
                 *response.status_mut() = status_code(status)?;
                 *response.headers_mut() = header_map(fields)?;
@@ -77,13 +81,19 @@ impl Reply {
         end: bool,
     ) -> Result<ReplyBody, StreamError> {
         match self.0 {
-            Inner::Quic { send, wants_trailers, .. } => {
+            Inner::Quic { send, wants_trailers, windows, .. } => {
                 // An accepted upgrade is bytes, whatever was asked.
                 let bytes = status == 101 || fields.get("content-length").is_some();
                 let framed = wants_trailers && !end && !bytes;
-                head_quic(send, status, fields, framed, first, end).await
+                let sent = first.len();
+                let send = head_quic(send, status, fields, framed, first, end).await?;
+                Ok(ReplyBody(BodyWriter::quic(send, framed, windows.as_ref()).sent(sent)))
             }
-            Inner::H2 { send, .. } => head_h2(send, status, fields, first, end).await,
+            Inner::H2 { send, windows, .. } => {
+                let sent = first.len();
+                let send = head_h2(send, status, fields, first, end).await?;
+                Ok(ReplyBody(BodyWriter::h2(send, windows.as_ref()).sent(sent)))
+            }
         }
     }
 
@@ -136,7 +146,7 @@ async fn head_quic(
     framed: bool,
     first: Bytes,
     end: bool,
-) -> Result<ReplyBody, StreamError> {
+) -> Result<QuicWriter, StreamError> {
     let mut out = BytesMut::with_capacity(HEAD_READ);
     encode_head(&mut out, status, fields, framed);
     if framed && !first.is_empty() {
@@ -152,7 +162,7 @@ async fn head_quic(
     if end {
         send.finish();
     }
-    Ok(ReplyBody(BodyWriter::Quic { send, framed }))
+    Ok(send)
 }
 
 async fn head_h2(
@@ -161,7 +171,7 @@ async fn head_h2(
     fields: &Fields,
     first: Bytes,
     end: bool,
-) -> Result<ReplyBody, StreamError> {
+) -> Result<H2Writer, StreamError> {
     let mut response = Response::new(());
     // cloudflared answers an accepted WebSocket with 200: HTTP/2 has no 101.
     *response.status_mut() = if status == 101 { StatusCode::OK } else { status_code(status)? };
@@ -172,7 +182,7 @@ async fn head_h2(
     if end {
         body.finish();
     }
-    Ok(ReplyBody(BodyWriter::H2(body)))
+    Ok(body)
 }
 
 /// The outer head: the length in plain, everything in the packed field (cloudflared: `connection/header.go`).
@@ -240,17 +250,12 @@ impl ReplyBody {
 
     /// Breaks the body off: the edge aborts the visitor's response.
     pub fn abort(self) {
-        if let BodyWriter::H2(mut send) = self.0 {
-            send.abort();
-        }
+        self.0.abort();
     }
 
     /// Resolves when the edge no longer wants the answer.
     pub async fn cancelled(&mut self) {
-        match &mut self.0 {
-            BodyWriter::Quic { send, .. } => send.stopped().await,
-            BodyWriter::H2(send) => send.stopped().await,
-        }
+        self.0.stopped().await;
     }
 }
 
@@ -286,15 +291,7 @@ impl Duplex {
     /// Ready, with what a write would say, when the edge no longer wants what we send. While the edge's own half is open,
     /// a read says so too.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let gone = match &mut self.write {
-            // Always asked: the library keeps the waker of who asked last, and with it that task's memory.
-            BodyWriter::H2(send) => send.poll_stopped(cx),
-            BodyWriter::Quic { .. } if !self.ended => return Poll::Pending,
-            BodyWriter::Quic { send, .. } => {
-                let gone = self.gone.0.get_or_insert_with(|| Box::pin(send.stopped()));
-                gone.as_mut().poll(cx)
-            }
-        };
+        let gone = self.write.poll_stopped(&mut self.gone.0, self.ended, cx);
         gone.map(|()| io::Error::other(StreamError::Stopped))
     }
 }

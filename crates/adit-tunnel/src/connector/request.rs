@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::StreamError;
 use crate::framing::{Piece, QuicBody, fields_of, poll_data_h2};
+use crate::window::{Inflow, Windows};
 
 /// What the edge asks for.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub enum Chunk {
 pub struct RequestBody {
     source: Source,
     remaining: Option<u64>,
+    inflow: Inflow,
 }
 
 #[derive(Debug)]
@@ -67,15 +69,31 @@ pub(super) enum Source {
     H2(h2::RecvStream),
 }
 
+impl Source {
+    /// Returns the stream's id, which is the same at both ends.
+    fn stream(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Quic(body) => body.stream(),
+            Self::H2(recv) => u32::from(recv.stream_id()).into(),
+        }
+    }
+}
+
 impl RequestBody {
-    pub(super) fn new(source: Source, remaining: Option<u64>) -> Self {
-        Self { source, remaining }
+    pub(super) fn new(source: Source, remaining: Option<u64>, windows: Option<&Windows>) -> Self {
+        let inflow = Inflow::new(windows, source.stream());
+        Self { source, remaining, inflow }
+    }
+
+    fn empty() -> Self {
+        Self::new(Source::Empty, None, None)
     }
 
     /// The body itself; what is left here is empty.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        std::mem::replace(self, Self { source: Source::Empty, remaining: None })
+        std::mem::replace(self, Self::empty())
     }
 
     /// The next piece; `None` at the well-formed end. Cancel-safe. Not asking is back-pressure.
@@ -104,6 +122,7 @@ impl RequestBody {
                 if let Some(remaining) = &mut self.remaining {
                     *remaining = remaining.checked_sub(data.len() as u64).ok_or_else(too_long)?;
                 }
+                self.inflow.consumed(data.len(), self.remaining);
                 Ok(Chunk::Data(data))
             }
         }

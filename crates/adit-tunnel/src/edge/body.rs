@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::InFlight;
 use crate::framing::{BodyWriter, Piece, QuicBody, header_map, pour};
 use crate::limits::{DISCARD_TIME, FIN_WAIT};
+use crate::window::Inflow;
 use crate::{SendError, StreamError};
 
 /// The body of a response, read from the tunnel as the visitor takes it. Dropping it cancels the request.
@@ -27,6 +28,7 @@ pub struct ResponseBody {
     /// Bytes still to come, when the head announced them.
     remaining: Option<u64>,
     upload: Upload,
+    inflow: Inflow,
     guard: Option<InFlight>,
 }
 
@@ -96,12 +98,14 @@ impl ResponseBody {
         upload: Upload,
         guard: InFlight,
     ) -> Self {
-        let source = Source::Quic(QuicBody::new(recv, buffered, framed));
-        Self { source, remaining, upload, guard: Some(guard) }.retired_if_empty()
+        let body = QuicBody::new(recv, buffered, framed);
+        let inflow = Inflow::new(guard.windows(), body.stream());
+        Self { source: Source::Quic(body), remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
     }
 
     pub(super) fn h2(recv: h2::RecvStream, remaining: Option<u64>, upload: Upload, guard: InFlight) -> Self {
-        Self { source: Source::H2(recv), remaining, upload, guard: Some(guard) }.retired_if_empty()
+        let inflow = Inflow::new(guard.windows(), u32::from(recv.stream_id()).into());
+        Self { source: Source::H2(recv), remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
     }
 
     /// The two-way stream of a WebSocket that the origin accepted; `None` for any other answer.
@@ -140,8 +144,9 @@ impl ResponseBody {
 
     /// Counts the data against the announced length; more than announced is never passed on.
     fn account(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, StreamError> {
-        let (Some(remaining), Some(data)) = (self.remaining, frame.data_ref()) else { return Ok(frame) };
-        let length = data.len() as u64;
+        let Some(length) = frame.data_ref().map(Bytes::len) else { return Ok(frame) };
+        self.inflow.consumed(length, self.remaining.map(|left| left.saturating_sub(length as u64)));
+        let (Some(remaining), length) = (self.remaining, length as u64) else { return Ok(frame) };
         let Some(left) = remaining.checked_sub(length) else {
             return Err(StreamError::Malformed("the body is longer than announced".to_owned()));
         };

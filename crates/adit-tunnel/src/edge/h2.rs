@@ -24,6 +24,7 @@ use crate::connector::ConfigurationApplied;
 use crate::control::push;
 use crate::framing::{BodyWriter, H2Reader, H2Writer};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE, SUSPECT_AFTER};
+use crate::window::Windows;
 use crate::{LinkClosed, SendError};
 
 /// The sending side of an HTTP/2 connection, and the word about its end.
@@ -139,12 +140,24 @@ impl Sender {
         (micros > 0).then(|| Duration::from_micros(micros))
     }
 
-    /// Opens a stream whose request body stays open: the control stream.
+    /// Opens the control stream.
     pub(super) async fn open_control(&self) -> Result<(ResponseFuture, H2Writer), LinkClosed> {
+        self.open(names::UPGRADE_CONTROL_STREAM).await
+    }
+
+    /// Opens the stream of window updates and carries them until it ends.
+    pub(super) async fn carry_windows(&self, windows: Windows) -> Result<(), SendError> {
+        let (response, send) = self.open(names::UPGRADE_WINDOWS).await.map_err(|_| SendError::NotSent)?;
+        let recv = H2Reader::new(response.await.map_err(|_| SendError::Reset)?.into_body());
+        windows.run(recv, send).await;
+        Ok(())
+    }
+
+    /// Opens a stream whose request body stays open.
+    async fn open(&self, what: &'static str) -> Result<(ResponseFuture, H2Writer), LinkClosed> {
         let mut request = Request::new(());
         *request.uri_mut() = Uri::from_static("https://control.tunnel/");
-        let value = HeaderValue::from_static(names::UPGRADE_CONTROL_STREAM);
-        request.headers_mut().insert(names::UPGRADE_HEADER, value);
+        request.headers_mut().insert(names::UPGRADE_HEADER, HeaderValue::from_static(what));
         let mut send = self.send.clone().ready().await?;
         let (response, body) = send.send_request(request, false)?;
         Ok((response, H2Writer::new(body, false)))
@@ -188,7 +201,7 @@ impl Sender {
         };
         let ends = body.is_none() && head.kind == StreamKind::Http;
         let (response, stream) = send.send_request(request, ends).map_err(|_| SendError::NotSent)?;
-        let sink = BodyWriter::H2(H2Writer::new(stream, ends));
+        let sink = BodyWriter::h2(H2Writer::new(stream, ends), guard.windows());
         let (response, upload) = match body.take() {
             Some(body) => with_body(body, sink, response, &guard).await?,
             None if ends => (answer(response, &guard).await?, Upload::Done),

@@ -3,6 +3,7 @@
 use adit_wire::connect::{ConnectResponse, Entry, StreamKind, decode_response_stream, encode_request};
 use adit_wire::features::Extensions;
 use adit_wire::names;
+use adit_wire::preamble::WINDOWS_PREAMBLE;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, header};
 use http_body::Body;
@@ -15,6 +16,7 @@ use super::{InFlight, RequestHead};
 use crate::SendError;
 use crate::framing::{BodyWriter, QuicWriter, pairs};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
+use crate::window::Windows;
 
 /// Sends the head, pumps the body and waits for the head of the answer.
 pub(super) async fn send<B>(
@@ -33,17 +35,25 @@ where
     send.chunk(encoded).await.map_err(|_| SendError::NotSent)?;
     let (answer, rest, upload) = match body.take() {
         Some(body) => {
-            let sink = BodyWriter::Quic { send, framed };
+            let sink = BodyWriter::quic(send, framed, guard.windows());
             with_body(body, sink, &mut recv, &guard).await?
         }
         None => {
-            let upload = without_body(head.kind, send);
+            let upload = without_body(head.kind, send, &guard);
             let (answer, rest) = read_head(&mut recv, &guard).await?;
             (answer, rest, upload)
         }
     };
     let framed = answer.framed;
     respond(&head, &answer, move |length| ResponseBody::quic(recv, rest, length, framed, upload, guard))
+}
+
+/// Opens the stream of window updates and carries them until it ends.
+pub(super) async fn carry_windows(connection: &quinn::Connection, windows: Windows) -> Result<(), SendError> {
+    let (mut send, recv) = connection.open_bi().await.map_err(|_| SendError::NotSent)?;
+    send.write_all(&WINDOWS_PREAMBLE).await.map_err(|_| SendError::NotSent)?;
+    windows.run(recv, send).await;
+    Ok(())
 }
 
 async fn open(
@@ -86,9 +96,9 @@ fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
 }
 
 /// No body: the stream ends here, unless it goes on as bytes both ways.
-fn without_body(kind: StreamKind, mut send: QuicWriter) -> Upload {
+fn without_body(kind: StreamKind, mut send: QuicWriter, guard: &InFlight) -> Upload {
     if kind != StreamKind::Http {
-        return Upload::Kept(BodyWriter::Quic { send, framed: false });
+        return Upload::Kept(BodyWriter::quic(send, false, guard.windows()));
     }
     send.finish();
     Upload::Done
