@@ -21,13 +21,14 @@ use uuid::Uuid;
 
 use crate::act::Onward;
 use crate::body::{AnswerBody, RequestBody, Upload};
+use crate::gone::Gone;
 use crate::record::Record;
 use crate::route::Routed;
 
 /// How a connection or a stream becomes a WebSocket's.
 pub(crate) enum Upgrade {
-    /// The library hands the bytes over.
-    Switch(OnUpgrade),
+    /// The library hands the bytes over. The word that the visitor is gone comes along: then nobody may be reading.
+    Switch(OnUpgrade, Option<Arc<Gone>>),
     /// The request's body is the way up, the answer's the way down.
     Stream(RequestBody),
 }
@@ -162,8 +163,19 @@ pub(crate) fn response(
     head.headers.remove(header::CONTENT_LENGTH);
     let body = match (upgrade, duplex) {
         (Some(Upgrade::Stream(body)), Some(duplex)) => AnswerBody::stream(body, duplex, record),
-        (Some(Upgrade::Switch(upgrade)), Some(duplex)) => {
-            tokio::task::spawn_local(carry(upgrade, duplex, record));
+        (Some(Upgrade::Switch(upgrade, gone)), Some(duplex)) => {
+            tokio::task::spawn_local(async move {
+                let gone = async {
+                    match gone {
+                        Some(gone) => gone.wait().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = carry(upgrade, duplex, record) => {}
+                    () = gone => {}
+                }
+            });
             AnswerBody::empty(None)
         }
         _ => AnswerBody::empty(Some(record)),

@@ -12,6 +12,8 @@ pub mod listener;
 
 mod reception;
 
+mod gone;
+
 mod rewind;
 
 pub mod tls;

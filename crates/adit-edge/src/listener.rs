@@ -125,6 +125,9 @@ impl Table {
     /// Serves until the drain begins, then until running requests are done.
     pub async fn serve(mut self, worker: usize, drain: DrainWatcher) {
         let worker = Rc::new(Worker::new(self.edge.clone(), worker, self.workers));
+        let swept = worker.clone();
+        // Ends with the worker.
+        drop(spawn_local(async move { swept.sweep().await }));
         if let Some((bound, dealer)) = self.accepts.take() {
             open_ports(worker.clone(), dealer.clone(), drain.clone());
             spawn_local(forget_guests(self.edge.clone()));

@@ -1,5 +1,6 @@
 //! What becomes of a connection that was accepted: whose it is, what it speaks, and who serves it.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use crate::gone::{Leaves as _, Watched};
 use crate::listener::{Dealt, Held};
 use crate::rewind::Rewind;
 use crate::tls::{ALPN_H3, Identity, Purpose};
@@ -38,7 +40,7 @@ pub(crate) struct Reception {
 }
 
 /// A stream from the public side.
-type Stream = Rewind<TcpStream>;
+type Stream = Rewind<Watched>;
 
 /// A connection never says whose it is.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +88,11 @@ impl Reception {
             Purpose::Passthrough(name) => {
                 start.io.rewind();
                 let _blocker = self.drain.block();
-                passthrough::serve(&self.worker, start.io, remote, name).await;
+                let gone = start.io.gone();
+                tokio::select! {
+                    () = passthrough::serve(&self.worker, start.io, remote, name) => {}
+                    () = gone.wait() => {}
+                }
             }
             Purpose::Refused => drop(self.edge.metrics.handshake_failures.inc()),
         }
@@ -125,7 +131,12 @@ impl Reception {
             return;
         };
         let _blocker = self.drain.block();
-        ports::serve_tcp(&self.worker, stream, remote, port).await;
+        let stream = self.worker.sockets.watch(stream);
+        let gone = stream.gone();
+        tokio::select! {
+            () = ports::serve_tcp(&self.worker, stream, remote, port) => {}
+            () = gone.wait() => {}
+        }
     }
 
     async fn http(&self, stream: StdStream, remote: SocketAddr, held: Held) {
@@ -137,7 +148,7 @@ impl Reception {
     /// The stream, and whose it is: the other end's, or whose a trusted proxy says in a PROXY header. The header may be
     /// there or not: no other protocol here begins like one.
     async fn whose(&self, stream: StdStream, remote: SocketAddr) -> Option<(Stream, SocketAddr)> {
-        let mut stream = Rewind::new(nodelay(stream).ok()?);
+        let mut stream = Rewind::new(self.worker.sockets.watch(nodelay(stream).ok()?));
         let trusted =
             self.edge.registry.view().snapshot.trust().is_some_and(|trust| trust.includes(remote.ip()));
         if !trusted {
@@ -233,6 +244,7 @@ impl Reception {
             worker: self.worker.clone(),
             remote,
             tls: tls.map(Rc::new),
+            gone: OnceCell::new(),
             _held: held,
         })
     }

@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use crate::gone::{Gone, Leaves};
 
 /// A stream with bytes to be read before its own, and a copy of what was read while somebody keeps one.
 #[derive(Debug)]
@@ -40,6 +43,12 @@ impl<IO> Rewind<IO> {
         let mut kept = self.kept.take().unwrap_or_default();
         kept.extend_from_slice(&self.before);
         self.before = kept.freeze();
+    }
+}
+
+impl<IO: Leaves> Leaves for Rewind<IO> {
+    fn gone(&self) -> Arc<Gone> {
+        self.io.gone()
     }
 }
 

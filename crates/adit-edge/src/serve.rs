@@ -55,7 +55,8 @@ pub(crate) async fn serve(
     visitor: Rc<Visitor>,
     mut request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Closed> {
-    let upgrade = wants_websocket(&request).then(|| Upgrade::Switch(hyper::upgrade::on(&mut request)));
+    let upgrade = wants_websocket(&request)
+        .then(|| Upgrade::Switch(hyper::upgrade::on(&mut request), visitor.gone.get().cloned()));
     answer(&visitor, Asked { request: request.map(RequestBody::Http), upgrade }).await
 }
 

@@ -1,9 +1,11 @@
 //! Who is asking: a visitor's connection, served on whatever HTTP it speaks, and what is known of each request's sender.
 
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use adit_http3::Limits;
 use adit_lifecycle::drain::DrainWatcher;
@@ -20,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinSet, spawn_local};
 
+use crate::gone::{Gone, Leaves};
 use crate::listener::Held;
 use crate::serve::serve;
 use crate::tls::Identity;
@@ -34,6 +37,8 @@ pub(crate) struct Visitor {
     pub(crate) remote: SocketAddr,
     /// How it is encrypted here; `None` if it is not.
     pub(crate) tls: Option<Rc<Secured>>,
+    /// The word that it is gone, on TCP.
+    pub(crate) gone: OnceCell<Arc<Gone>>,
     /// Counts it as held by its worker.
     pub(crate) _held: Held,
 }
@@ -86,8 +91,9 @@ impl Visitor {
     /// Serves HTTP/1.1.
     pub(crate) async fn http1<IO>(self: Rc<Self>, stream: IO, drain: DrainWatcher)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Leaves + Unpin + Send + 'static,
     {
+        let gone = self.gone.get_or_init(|| stream.gone()).clone();
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();
         let mut server = http1::Builder::new();
@@ -102,9 +108,13 @@ impl Visitor {
         // How a visitor's connection ends is in the records of its requests.
         tokio::select! {
             ended = connection.as_mut() => drop(ended),
+            () = gone.wait() => {}
             () = drain.draining() => {
                 connection.as_mut().graceful_shutdown();
-                drop(connection.await);
+                tokio::select! {
+                    ended = connection => drop(ended),
+                    () = gone.wait() => {}
+                }
             }
         }
     }
@@ -112,8 +122,9 @@ impl Visitor {
     /// Serves HTTP/2. What one turn of it says is written at once, not frame by frame.
     pub(crate) async fn http2<IO>(self: Rc<Self>, stream: IO, drain: DrainWatcher)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+        IO: AsyncRead + AsyncWrite + Leaves + Unpin + 'static,
     {
+        let gone = stream.gone();
         let (stream, mut flusher) = coalesced(stream);
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();
@@ -131,8 +142,12 @@ impl Visitor {
         let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
         let mut draining = std::pin::pin!(drain.draining());
+        let mut gone = std::pin::pin!(gone.wait());
         let mut leaves = false;
         poll_fn(|cx| {
+            if gone.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
             if !leaves && draining.as_mut().poll(cx).is_ready() {
                 leaves = true;
                 connection.as_mut().graceful_shutdown();

@@ -3,10 +3,15 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Instant;
 
+use adit_policy::limits::GONE_INTERVAL;
 use adit_telemetry::access_log::Lane;
+use adit_tunnel::edge::cut_stalled;
+use adit_tunnel::limits::STALL_INTERVAL;
 
 use crate::Edge;
+use crate::gone::Sockets;
 
 /// One worker.
 pub(crate) struct Worker {
@@ -18,13 +23,30 @@ pub(crate) struct Worker {
     /// How many there are.
     pub(crate) count: usize,
     pub(crate) lane: Lane,
+    /// The sockets of its visitors.
+    pub(crate) sockets: Sockets,
     ids: Ids,
 }
 
 impl Worker {
     pub(crate) fn new(edge: Arc<Edge>, index: usize, count: usize) -> Self {
         let lane = edge.access_log.lane();
-        Self { edge, index, count, lane, ids: Ids::default() }
+        Self { edge, index, count, lane, sockets: Sockets::default(), ids: Ids::default() }
+    }
+
+    /// Looks after what nobody else looks at: sockets of visitors that are gone, and responses that are stalled. Never
+    /// resolves.
+    pub(crate) async fn sweep(&self) {
+        let mut swept = Instant::now();
+        loop {
+            tokio::time::sleep(STALL_INTERVAL).await;
+            let now = Instant::now();
+            cut_stalled(now);
+            if now.saturating_duration_since(swept) >= GONE_INTERVAL {
+                self.sockets.sweep();
+                swept = now;
+            }
+        }
     }
 
     /// An id that no other request has, and that nobody can guess from another one.

@@ -109,5 +109,17 @@ pub const H3_STREAMS_MAX: u32 = 128;
 /// QUIC handshakes under way before strangers have to prove their address first. A handshake takes 2 ms of a core.
 pub const QUIC_HANDSHAKES_BEFORE_RETRY: usize = 200;
 
+/// How often it is looked whether visitors are still there whom nobody reads from. Who is found gone twice is.
+pub const GONE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A visitor's socket is probed after this much silence, so that who vanished without a word is noticed.
+pub const VISITOR_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Pause between two such probes.
+pub const VISITOR_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Probes without an answer until the visitor is given up.
+pub const VISITOR_KEEPALIVE_RETRIES: u32 = 3;
+
 /// Bytes of a PROXY header: 52 for two IPv6 addresses, the rest for what proxies add (certificates, connection ids).
 pub const PROXY_HEADER_MAX: usize = 4096;

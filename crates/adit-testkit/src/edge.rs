@@ -142,6 +142,21 @@ impl Edge {
         assert!(within.is_ok(), "no {count} connections; the edge says {}", self.tunnels().await);
     }
 
+    /// Waits until this many visitors' connections are there.
+    ///
+    /// # Panics
+    /// When that does not come about in time.
+    pub async fn has_visitors(&self, count: usize) {
+        let expected = format!("adit_edge_visitor_connections {count}");
+        let left = async {
+            while !self.metrics().await.lines().any(|line| line == expected) {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let within = tokio::time::timeout(program::PATIENCE, left).await;
+        assert!(within.is_ok(), "no {count} visitors; the edge says {}", self.metrics().await);
+    }
+
     /// Waits until connectors have claimed these names.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ mod h2;
 mod health;
 mod pump;
 mod quic;
+mod stalled;
 mod udp;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,10 +23,12 @@ use tokio::sync::Notify;
 
 pub use accept::{Accepted, Control, accept_h2, accept_quic};
 pub use body::{Duplex, ResponseBody};
+pub use stalled::cut_stalled;
 pub use udp::{UdpFlow, UdpRefused};
 
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
+use crate::limits::{CONNECTION_WINDOW, FIXED_CONNECTION_WINDOW};
 use crate::window::Windows;
 use crate::{LinkClosed, Protocol, SendError};
 
@@ -58,6 +61,7 @@ struct Shared {
     health: health::Health,
     flows: udp::Flows,
     windows: Windows,
+    stalled: stalled::Stalled,
     /// Told when a draining connection has nothing left in flight.
     settled: Notify,
 }
@@ -78,6 +82,7 @@ impl Connection {
             health: health::Health::default(),
             flows: udp::Flows::default(),
             windows: Windows::default(),
+            stalled: stalled::Stalled::default(),
             settled: Notify::new(),
         }))
     }
@@ -179,10 +184,12 @@ impl Connection {
         if self.0.extensions.set(extensions).is_err() {
             return;
         }
+        let has_windows = extensions.contains(Extensions::WINDOWS);
         if let Transport::Quic(connection) = &self.0.transport {
-            crate::quic::grow_for_tunnel(connection);
+            let window = if has_windows { CONNECTION_WINDOW } else { FIXED_CONNECTION_WINDOW };
+            crate::quic::grow_for_tunnel(connection, window);
         }
-        if extensions.contains(Extensions::WINDOWS) {
+        if has_windows {
             drop(tokio::task::spawn_local(self.clone().carry_windows()));
         }
     }
@@ -235,6 +242,10 @@ impl Connection {
         }
     }
 
+    fn stalled(&self) -> &stalled::Stalled {
+        &self.0.stalled
+    }
+
     fn extensions(&self) -> Extensions {
         self.0.extensions.get().copied().unwrap_or_default()
     }
@@ -257,6 +268,11 @@ impl InFlight {
 
     fn extensions(&self) -> Extensions {
         self.0.extensions()
+    }
+
+    /// Returns the connection if it has only the transport's windows.
+    fn with_fixed_windows(&self) -> Option<Connection> {
+        self.windows().is_none().then(|| self.0.clone())
     }
 
     /// Returns the windows of the connection's streams, where both ends keep them.

@@ -22,6 +22,9 @@ pub enum SendError {
     /// The visitor's upload broke off.
     #[error("the upload broke off")]
     Upload,
+    /// The upload was cut here: the origin took nothing for long, while others needed the room.
+    #[error("the upload was stalled for too long while others waited")]
+    Stalled,
 }
 
 impl SendError {
@@ -54,6 +57,9 @@ pub enum StreamError {
     /// The peer no longer wants what we send.
     #[error("the peer stopped reading")]
     Stopped,
+    /// The stream was cut here: nobody took its bytes for long, while others needed the room.
+    #[error("the stream was stalled for too long while others waited")]
+    Stalled,
     /// Bytes that make no sense.
     #[error("malformed bytes: {0}")]
     Malformed(String),

@@ -54,8 +54,8 @@ pub const STREAMS_GROWN_MAX: u32 = 65_536;
 /// Streams that the connector accepts at once on one HTTP/2 connection.
 pub const H2_STREAMS_MAX: u32 = 65_536;
 
-/// Bytes in flight on one stream, in one direction: 100 Mbit/s at 100 ms.
-pub const STREAM_WINDOW: u32 = 1024 * 1024 + 256 * 1024;
+/// Bytes in flight on one stream, in one direction: 150 Mbit/s at 40 ms.
+pub const STREAM_WINDOW: u32 = 768 * 1024;
 
 /// Bytes that the sender of a stream may be ahead of its reader at first, between our own two ends: a page fits, and a
 /// thousand readers that stopped hold 64 MiB.
@@ -67,11 +67,38 @@ pub const WINDOW_FAST: Duration = Duration::from_millis(100);
 /// A reader that needs longer than this for half of its window gets a smaller one.
 pub const WINDOW_SLOW: Duration = Duration::from_millis(400);
 
-/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 25 streams at 100 Mbit/s and 100 ms.
+/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 45 streams at 150 Mbit/s and 40 ms.
 pub const WINDOWS_GROWN_MAX: u64 = 32 * 1024 * 1024;
+
+/// How long a reader may take for what it was given, or an upload may wait for its origin, before the stream counts as
+/// stalled, on connections that have only the transport's windows.
+pub const STALL_TIME: Duration = Duration::from_millis(1_500);
+
+/// How often stalled responses are looked for.
+pub const STALL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A reader that needs longer than this for a piece gets small ones, so that its progress is seen.
+pub const SLOW_PIECE_TIME: Duration = Duration::from_millis(400);
+
+/// Bytes of such a piece.
+pub const SLOW_PIECE: usize = 4 * 1024;
+
+/// Stalled responses of one connection with fixed windows: each may hold [`STREAM_WINDOW`], and half of
+/// [`FIXED_CONNECTION_WINDOW`] has to remain for the others.
+pub const STALLED_PER_CONNECTION_MAX: usize = 20;
+
+/// Stalled responses of the process on such connections: they hold 30 MiB.
+pub const STALLED_MAX: usize = 40;
+
+/// Stalled uploads on one such connection. cloudflared's windows are 6 MiB of 30 on QUIC, and 1 MiB of 1 on HTTP/2, where one
+/// alone holds everything.
+pub const STALLED_UPLOADS_MAX: usize = 1;
 
 /// Bytes in flight on one connection.
 pub const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
+/// The same on QUIC connections that have only the transport's windows: 40 streams that nobody reads.
+pub const FIXED_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 
 /// Bytes that we queue for sending on one QUIC connection.
 pub const SEND_WINDOW: u64 = 8 * 1024 * 1024;

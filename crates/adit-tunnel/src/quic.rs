@@ -53,9 +53,9 @@ pub fn public_server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::R
     endpoint(socket, Some(config))
 }
 
-/// Gives a connection the room of a tunnel.
-pub(crate) fn grow_for_tunnel(connection: &quinn::Connection) {
-    connection.set_receive_window(VarInt::from_u32(limits::CONNECTION_WINDOW));
+/// Gives a connection the room of a tunnel: so many bytes may be in flight on all of its streams.
+pub(crate) fn grow_for_tunnel(connection: &quinn::Connection, window: u32) {
+    connection.set_receive_window(VarInt::from_u32(window));
     connection.set_send_window(limits::SEND_WINDOW);
 }
 

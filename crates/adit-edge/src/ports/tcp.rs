@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use adit_http::proxy_protocol;
 use adit_http::relay::both;
@@ -15,16 +14,12 @@ use adit_wire::connect::StreamKind;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::Empty;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use super::failed;
+use crate::gone::Watched;
 use crate::upstream::{self, Unreached};
 use crate::worker::Worker;
-
-/// A visitor who is gone without a word is found out by probes after this silence.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Why a visitor's stream leads nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +33,7 @@ enum Failed {
 }
 
 /// Carries one stream to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, remote: SocketAddr, port: &Port) {
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: Watched, remote: SocketAddr, port: &Port) {
     let edge = &worker.edge;
     let _counted = GaugeGuard::new(edge.metrics.port_sessions.clone());
     match carry(worker, stream, remote, port).await {
@@ -53,13 +48,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, remote: Socket
 
 async fn carry(
     worker: &Rc<Worker>,
-    stream: TcpStream,
+    stream: Watched,
     remote: SocketAddr,
     port: &Port,
 ) -> Result<(u64, u64), Failed> {
     let mut tunnel = open(worker, remote, port).await?;
-    // Not every system takes it, and the stream is good without.
-    drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE)));
     let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
     tunnel.write_all(&header).await?;
     Ok(both(stream, tunnel).await?)

@@ -8,13 +8,17 @@ use adit_testkit::{Home, Way};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use tokio::io::AsyncWriteExt as _;
 
 /// More than any window on the way.
 const LARGE: &str = "/stream/16777216";
 /// What a good visitor waits at most, on a machine that runs other tests too.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What the edge may grow by (promise 5), in bytes.
-const GROWTH_MAX: usize = 64 << 20;
+/// What the edge may grow by, in bytes: with our connector (promise 5), and with cloudflared, whose streams have one window
+/// that is large enough for a fast reader.
+fn growth_max(way: Way) -> usize {
+    if way.is_ours() { 64 << 20 } else { 160 << 20 }
+}
 
 /// Asks some times, as somebody who knows nothing of the others; each time an answer comes soon.
 async fn is_served(visitor: &Visitor, way: Way) {
@@ -54,7 +58,7 @@ async fn readers_that_stop_hold_little_and_stop_nobody() {
         let by_http1 = stall(&home.visitor(), 100, 1).await;
         is_served(&home.visitor(), way).await;
         let growth = home.edge.program.memory().saturating_sub(before);
-        assert!(growth < GROWTH_MAX, "{way:?}: the edge grew by {} MiB", growth >> 20);
+        assert!(growth < growth_max(way), "{way:?}: the edge grew by {} MiB", growth >> 20);
         drop((by_http2, by_http1));
         is_served(&home.visitor(), way).await;
     }
@@ -95,11 +99,43 @@ async fn uploads_that_nobody_takes_hold_little_and_stop_nobody() {
         home.origin.has_held(150).await;
         is_served(&home.visitor(), way).await;
         let growth = home.edge.program.memory().saturating_sub(before);
-        assert!(growth < GROWTH_MAX, "{way:?}: the edge grew by {} MiB", growth >> 20);
+        assert!(growth < growth_max(way), "{way:?}: the edge grew by {} MiB", growth >> 20);
         for (asked, sending) in uploads {
             asked.abort();
             sending.abort();
         }
         is_served(&home.visitor(), way).await;
+    }
+}
+
+/// Visitors that leave while nobody reads from them: with a byte that nobody asked for, in the middle of an upload that
+/// waits, and with messages that nobody takes.
+#[tokio::test]
+async fn visitors_that_leave_bytes_behind_are_let_go() {
+    let requests = [
+        format!("GET /held HTTP/1.1\r\nhost: {APP}\r\n\r\nX"),
+        format!("POST /held HTTP/1.1\r\nhost: {APP}\r\ncontent-length: 5\r\n\r\nwholeGET"),
+        format!(
+            "POST /held HTTP/1.1\r\nhost: {APP}\r\ncontent-length: 100000000\r\n\r\n{}",
+            "x".repeat(2 << 20)
+        ),
+    ];
+    for way in Way::ours() {
+        let home = Home::published(way).await;
+        let mut streams = Vec::new();
+        for request in &requests {
+            for _ in 0..5 {
+                let mut stream = home.visitor().raw(APP).await.unwrap();
+                // The last one does not get everything out: nobody takes it.
+                drop(
+                    tokio::time::timeout(Duration::from_millis(300), stream.write_all(request.as_bytes()))
+                        .await,
+                );
+                streams.push(stream);
+            }
+        }
+        home.origin.has_held(streams.len()).await;
+        drop(streams);
+        home.edge.has_visitors(0).await;
     }
 }

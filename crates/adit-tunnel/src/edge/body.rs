@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use adit_wire::connect::StreamKind;
 use adit_wire::names;
@@ -15,7 +17,7 @@ use quinn::RecvStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
-use super::InFlight;
+use super::{InFlight, stalled};
 use crate::framing::{BodyWriter, Piece, QuicBody, header_map, pour};
 use crate::limits::{DISCARD_TIME, FIN_WAIT};
 use crate::window::Inflow;
@@ -33,10 +35,36 @@ pub struct ResponseBody {
 }
 
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Ended,
     Quic(QuicBody),
     H2(h2::RecvStream),
+    /// One of the two, which may be cut while its reader is stalled.
+    Watched(Arc<stalled::Response>),
+}
+
+impl Source {
+    fn is_quic(&self) -> bool {
+        match self {
+            Self::Quic(_) => true,
+            Self::Watched(response) => response.is_quic,
+            Self::Ended | Self::H2(_) => false,
+        }
+    }
+
+    /// The next piece; of raw bytes on QUIC at most `remaining`, where that is known.
+    pub(super) fn poll_data(
+        &mut self,
+        remaining: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        match self {
+            Self::Ended => Poll::Ready(None),
+            Self::Quic(body) => body.poll_piece(remaining, cx).map(|piece| piece.map(into_frame)),
+            Self::H2(recv) => poll_h2(recv, cx),
+            Self::Watched(response) => response.poll_data(remaining, Instant::now(), cx),
+        }
+    }
 }
 
 /// The request's own body while the answer is read.
@@ -100,12 +128,14 @@ impl ResponseBody {
     ) -> Self {
         let body = QuicBody::new(recv, buffered, framed);
         let inflow = Inflow::new(guard.windows(), body.stream());
-        Self { source: Source::Quic(body), remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
+        let source = stalled::Response::watched(Source::Quic(body), remaining, &guard);
+        Self { source, remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
     }
 
     pub(super) fn h2(recv: h2::RecvStream, remaining: Option<u64>, upload: Upload, guard: InFlight) -> Self {
         let inflow = Inflow::new(guard.windows(), u32::from(recv.stream_id()).into());
-        Self { source: Source::H2(recv), remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
+        let source = stalled::Response::watched(Source::H2(recv), remaining, &guard);
+        Self { source, remaining, upload, inflow, guard: Some(guard) }.retired_if_empty()
     }
 
     /// The two-way stream of a WebSocket that the origin accepted; `None` for any other answer.
@@ -126,19 +156,15 @@ impl ResponseBody {
     /// to drop the stream now would tell the peer to stop what it has finished.
     fn retire(&mut self) {
         let guard = self.guard.take();
-        match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Ended => {}
+        let source = match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Watched(response) => response.take().unwrap_or(Source::Ended),
+            source => source,
+        };
+        match source {
+            Source::Ended | Source::Watched(_) => {}
             Source::Quic(body) => retire_quic(body.into_recv(), guard),
             Source::H2(recv) if recv.is_end_stream() => {}
             Source::H2(recv) => drop(tokio::task::spawn_local(drain_h2(recv))),
-        }
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        match &mut self.source {
-            Source::Ended => Poll::Ready(None),
-            Source::Quic(body) => body.poll_piece(self.remaining, cx).map(|piece| piece.map(into_frame)),
-            Source::H2(recv) => poll_h2(recv, cx),
         }
     }
 
@@ -151,7 +177,7 @@ impl ResponseBody {
             return Err(StreamError::Malformed("the body is longer than announced".to_owned()));
         };
         self.remaining = Some(left);
-        if left == 0 && matches!(self.source, Source::Quic(_)) {
+        if left == 0 && self.source.is_quic() {
             self.retire();
         }
         Ok(frame)
@@ -174,7 +200,8 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        Poll::Ready(match ready!(self.poll_data(cx)) {
+        let remaining = self.remaining;
+        Poll::Ready(match ready!(self.source.poll_data(remaining, cx)) {
             Some(Ok(frame)) => Some(self.account(frame)),
             Some(Err(error)) => Some(Err(error)),
             None => self.end(),

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 
+use super::Connection;
+use super::stalled::unless_cut;
 use crate::framing::{BodyWriter, fields_of};
 use crate::limits::{DISCARD_MAX, DISCARD_TIME};
 use crate::{SendError, StreamError};
@@ -13,15 +15,24 @@ use crate::{SendError, StreamError};
 /// Runs until the body is sent. A peer that stops reading ends it early and well: it answers without the rest.
 ///
 /// # Errors
-/// [`SendError::Upload`] when the visitor's side broke; the stream is reset then.
-pub(super) async fn pump<B>(mut body: B, mut sink: BodyWriter) -> Result<(), SendError>
+/// [`SendError::Upload`] when the visitor's side broke, [`SendError::Stalled`] when the upload was cut because `connection`,
+/// which has only the transport's windows, has too many that are stalled. The stream is reset then.
+pub(super) async fn pump<B>(
+    mut body: B,
+    mut sink: BodyWriter,
+    connection: Option<Connection>,
+) -> Result<(), SendError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let stalled = connection.as_ref().map(Connection::stalled);
     while let Some(frame) = body.frame().await {
         // Dropping the sink resets the stream.
         let frame = frame.map_err(|_| SendError::Upload)?;
-        if forward(&mut sink, frame).await.is_err() {
+        let Ok(forwarded) = unless_cut(stalled, forward(&mut sink, frame)).await else {
+            return Err(SendError::Stalled);
+        };
+        if forwarded.is_err() {
             discard(&mut body).await;
             return Ok(());
         }

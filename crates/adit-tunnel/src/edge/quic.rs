@@ -113,7 +113,7 @@ async fn with_body<B>(
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
-    let mut pump = Box::pin(pump(body, sink));
+    let mut pump = Box::pin(pump(body, sink, guard.with_fixed_windows()));
     let mut head = std::pin::pin!(read_head(recv, guard));
     let mut pumping = true;
     loop {
