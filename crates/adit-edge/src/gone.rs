@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
-use adit_policy::limits::{VISITOR_KEEPALIVE, VISITOR_KEEPALIVE_INTERVAL, VISITOR_KEEPALIVE_RETRIES};
+use adit_policy::limits::{
+    VISITOR_KEEPALIVE, VISITOR_KEEPALIVE_INTERVAL, VISITOR_KEEPALIVE_RETRIES, VISITOR_UNSENT_MAX,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -88,8 +90,11 @@ impl Sockets {
             .with_time(VISITOR_KEEPALIVE)
             .with_interval(VISITOR_KEEPALIVE_INTERVAL)
             .with_retries(VISITOR_KEEPALIVE_RETRIES);
+        let socket = SockRef::from(&stream);
         // Without it, who vanished without a word is noticed later.
-        drop(SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+        drop(socket.set_tcp_keepalive(&keepalive));
+        // Without it, the kernel takes megabytes for a visitor who reads nothing, and that looks like a fast reader.
+        drop(socket.set_tcp_notsent_lowat(VISITOR_UNSENT_MAX));
         let shared = Arc::new(Shared {
             stream: Mutex::new(stream),
             is_read_out: AtomicBool::new(false),

@@ -121,5 +121,8 @@ pub const VISITOR_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Probes without an answer until the visitor is given up.
 pub const VISITOR_KEEPALIVE_RETRIES: u32 = 3;
 
+/// Bytes that wait in the kernel to be sent to a visitor, beyond what is under way.
+pub const VISITOR_UNSENT_MAX: u32 = 128 * 1024;
+
 /// Bytes of a PROXY header: 52 for two IPv6 addresses, the rest for what proxies add (certificates, connection ids).
 pub const PROXY_HEADER_MAX: usize = 4096;

@@ -57,9 +57,10 @@ pub const H2_STREAMS_MAX: u32 = 65_536;
 /// Bytes in flight on one stream, in one direction: 150 Mbit/s at 40 ms.
 pub const STREAM_WINDOW: u32 = 768 * 1024;
 
-/// Bytes that the sender of a stream may be ahead of its reader at first, between our own two ends: a page fits, and a
-/// thousand readers that stopped hold 64 MiB.
-pub const WINDOW_FIRST: u64 = 64 * 1024;
+/// Bytes that the sender of a stream may be ahead of its reader at first, between our own two ends: more than TCP sends
+/// before its first acknowledgement, and a thousand readers that stopped hold 32 MiB, or twice that with what the QUIC
+/// library adds to packets that it keeps.
+pub const WINDOW_FIRST: u64 = 32 * 1024;
 
 /// A reader that takes half of its window in less than this gets a larger one.
 pub const WINDOW_FAST: Duration = Duration::from_millis(100);
@@ -67,8 +68,8 @@ pub const WINDOW_FAST: Duration = Duration::from_millis(100);
 /// A reader that needs longer than this for half of its window gets a smaller one.
 pub const WINDOW_SLOW: Duration = Duration::from_millis(400);
 
-/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 45 streams at 150 Mbit/s and 40 ms.
-pub const WINDOWS_GROWN_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 20 streams at 150 Mbit/s and 40 ms.
+pub const WINDOWS_GROWN_MAX: u64 = 16 * 1024 * 1024;
 
 /// How long a reader may take for what it was given, or an upload may wait for its origin, before the stream counts as
 /// stalled, on connections that have only the transport's windows.
