@@ -409,6 +409,8 @@ pub(crate) fn poll_read_quic(
     let mut buffer = BytesMut::with_capacity(room);
     Poll::Ready(match ready!(tokio_util::io::poll_read_buf(Pin::new(recv), cx, &mut buffer)) {
         Ok(0) => None,
+        // Whoever does not take it for long shall hold no more than what it is.
+        Ok(read) if read < room / 2 => Some(Ok(Bytes::copy_from_slice(&buffer))),
         Ok(_) => Some(Ok(buffer.freeze())),
         Err(error) => Some(Err(read_error(&error))),
     })
