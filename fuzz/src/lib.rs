@@ -8,12 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use adit_http::answer::{self, body::BodyReader, body::Piece};
 use adit_http::proxy_protocol;
+use adit_http::strict::RequestChecker;
 use adit_http3::{frame as http3_frame, head as http3_head_of, qpack};
 use adit_policy::cache::directives::Directives;
 use adit_policy::cache::freshness::{Arrival, Use};
 use adit_policy::cache::rule::CacheRule;
 use adit_policy::cache::storable::{Asker, storable};
 use adit_policy::cache::{conditional, range};
+use adit_policy::field;
 use adit_policy::policy::act::Asked;
 use adit_policy::policy::address;
 use adit_policy::policy::target::NormalPath;
@@ -31,7 +33,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -52,6 +54,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("cache_head", cache_head),
     ("path", path),
     ("deny_list", deny_list),
+    ("request_head", request_head),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -282,6 +285,38 @@ pub fn path(data: &[u8]) {
     assert!(normal.text.split('/').all(|segment| segment != "." && segment != ".."));
     if !normal.is_ambiguous && !text.contains('%') {
         assert_eq!(normal.text, text, "what is written plainly stays");
+    }
+}
+
+/// Bytes of an HTTP/1 client: the verdict does not depend on where they are cut, and a head that passes has one framing. Its fields are
+/// told apart in the same way in every spelling.
+pub fn request_head(data: &[u8]) {
+    let verdict = |step: usize| {
+        let (mut checker, mut before) = (RequestChecker::default(), 0);
+        for piece in data.chunks(step) {
+            match checker.check(piece) {
+                Ok(()) => before += piece.len(),
+                Err(at) => return Some(before + at),
+            }
+        }
+        None
+    };
+    let refused = verdict(data.len().max(1));
+    assert_eq!(refused, verdict(1));
+    let mut slots = [httparse::EMPTY_HEADER; 64];
+    let mut request = httparse::Request::new(&mut slots);
+    let Ok(httparse::Status::Complete(length)) = request.parse(data) else { return };
+    if refused.is_none_or(|at| at >= length) {
+        let count =
+            |name: &str| request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count();
+        assert!(count("content-length") + count("transfer-encoding") <= 1);
+        let lines = data[..length].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        assert!(lines.clone().all(|line| line.ends_with(b"\r")));
+    }
+    for name in request.headers.iter().map(|field| field.name) {
+        let folded = name.to_ascii_uppercase().replace('-', "_");
+        assert!(field::is_same(name.as_bytes(), folded.as_bytes()));
+        assert_eq!(field::role(name.as_bytes()), field::role(folded.as_bytes()));
     }
 }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use adit_policy::field;
 use adit_policy::ingress::Service;
 use adit_tunnel::connector::{Opening, Reply, RequestBody, Stream, StreamRequest};
 use adit_wire::connect::StreamKind;
@@ -73,12 +74,14 @@ impl Place {
         Some(Rest { upgraded, record: record.compact(), _asked: asked, _running: None })
     }
 
-    /// Adds the connector's tags. Visitors cannot: the edge removes what begins with `Cf-`.
+    /// Sets the connector's tags, in place of what the edge says under their names.
     fn tag(&self, request: &mut StreamRequest) {
         let tags = &self.connector.tags;
         if !tags.is_empty() {
+            let is_tag = |name: &[u8]| tags.iter().any(|(tag, _)| field::is_same(tag.as_bytes(), name));
+            let others = request.fields.iter().filter(|(name, _)| !is_tag(name));
             let tags = tags.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            request.fields = Fields::from_pairs(request.fields.iter().chain(tags));
+            request.fields = Fields::from_pairs(others.chain(tags));
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use adit_cache::{Broken, Reader};
 use adit_http::relay;
 use adit_http3::RecvBody;
+use adit_policy::field;
 use adit_tunnel::StreamError;
 use adit_tunnel::edge::{Duplex, ResponseBody};
 use bytes::Bytes;
@@ -259,7 +260,10 @@ impl Source {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(page))))
             }
-            Self::Tunnel(body) => Pin::new(body).poll_frame(cx),
+            Self::Tunnel(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map(filtered)))
+            }
             Self::Stream(stream) => match ready!(relay::poll_read_some(&mut stream.read, cx)) {
                 Ok(data) if data.is_empty() => Poll::Ready(None),
                 Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -328,6 +332,14 @@ impl Body for AnswerBody {
     }
 }
 
+/// The frame, without what only a head may say.
+fn filtered(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        field::strip_trailers(trailers);
+    }
+    frame
+}
+
 /// A visitor's body, counted as it is read.
 pub(crate) struct Upload {
     body: RequestBody,
@@ -356,7 +368,7 @@ impl Body for Upload {
         if self.limit.is_some_and(|most| self.count.get() > most) {
             return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(filtered)))
     }
 
     fn is_end_stream(&self) -> bool {

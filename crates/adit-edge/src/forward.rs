@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use adit_http::{forwarded, hop, relay};
+use adit_policy::field;
 use adit_policy::policy::Settings;
 use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
 use adit_wire::connect::StreamKind;
@@ -86,8 +87,11 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
     // A WebSocket may say where a bastion is to go; only a rule that is one listens.
     let destination = headers.remove(names::JUMP_DESTINATION).filter(|_| websocket);
     hop::strip(&mut headers);
-    forwarded::strip_identity(&mut headers);
-    strip_control(&mut headers);
+    // Some of it would steer the connector itself.
+    field::strip_claims(&mut headers);
+    if onward.settings().methods.is_some() || onward.settings().cache.is_some() {
+        field::strip_method_overrides(&mut headers);
+    }
     headers.remove(header::HOST);
     // Our server says 100 by itself when the body is first asked for.
     headers.remove(header::EXPECT);
@@ -103,7 +107,7 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
     if let Some(identity) = request.identity() {
         identity.set(&mut headers);
     }
-    onward.settings().headers.request.apply(&mut headers);
+    onward.settings().headers.request.apply_to_request(&mut headers);
     let mut method = head.method;
     if websocket && head.version >= Version::HTTP_2 {
         complete_handshake(&mut headers);
@@ -115,15 +119,6 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
         authority: onward.authority().to_owned(),
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         headers,
-    }
-}
-
-/// Removes what only the edge may say to a connector: some of it would steer the connector itself.
-fn strip_control(headers: &mut HeaderMap) {
-    let control = |name: &&HeaderName| names::is_control_header(name.as_str().as_bytes());
-    let named: Vec<HeaderName> = headers.keys().filter(control).cloned().collect();
-    for name in named {
-        headers.remove(name);
     }
 }
 

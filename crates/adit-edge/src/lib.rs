@@ -16,6 +16,8 @@ mod gone;
 
 mod rewind;
 
+mod gate;
+
 pub mod tls;
 
 mod worker;
@@ -27,6 +29,8 @@ mod context;
 mod http3;
 
 mod serve;
+
+mod fields;
 
 mod route;
 

@@ -31,7 +31,7 @@ use crate::registry::View;
 use crate::rescue::{Problem, Reader};
 use crate::route::Routed;
 use crate::visitor::{Client, Visitor};
-use crate::{Edge, act, cache, forward, guard, limit, purge, quick, route, upstream};
+use crate::{Edge, act, cache, fields, forward, guard, limit, purge, quick, route, upstream};
 
 /// Where files that prove ownership are asked for (RFC 8555, section 8.3).
 const PROOFS: &str = "/.well-known/acme-challenge/";
@@ -88,11 +88,12 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     if let Some(answer) = quick::answer(&visitor.edge, &view.snapshot, client.ip, &request) {
         return Ok(answer);
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let received = fields::receive(&visitor.edge, &mut head);
     let request = RequestContext::of_request(visitor, client, head.uri.clone(), upgrade.is_some());
     let mut record = Record::start(&request, visitor.remote, &head);
     let accept = head.headers.get(header::ACCEPT).cloned();
-    let routed = match route::route(request, view.clone(), &head.headers) {
+    let routed = match received.and_then(|()| route::route(request, view.clone(), &head.headers)) {
         Ok(routed) => routed,
         Err(problem) => {
             let settings = view.policies.find("").map(|policy| policy.base.clone()).unwrap_or_default();

@@ -14,7 +14,8 @@ use adit_policy::snapshot::Snapshot;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::coalesce::coalesced;
 use adit_tunnel::limits::PUBLIC_STREAMS_FIRST;
-use http::{HeaderMap, Request};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,9 +23,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinSet, spawn_local};
 
+use crate::body::AnswerBody;
+use crate::gate::{Exchange, Gate};
 use crate::gone::{Gone, Leaves};
 use crate::listener::Held;
-use crate::serve::serve;
+use crate::serve::{Closed, serve};
 use crate::tls::Identity;
 use crate::worker::Worker;
 use crate::{Edge, http3};
@@ -71,7 +74,7 @@ impl Client {
             return Self { ip, scheme, proxied: false };
         };
         let values = headers.get_all(trust.field.name()).into_iter();
-        let said: Vec<&[u8]> = values.map(http::HeaderValue::as_bytes).collect();
+        let said: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
         let scheme = forwarded_scheme(headers).unwrap_or(scheme);
         Self { ip: trust.visitor(ip, said.into_iter()), scheme, proxied: true }
     }
@@ -101,8 +104,12 @@ impl Visitor {
             .timer(TokioTimer::new())
             .header_read_timeout(limits::HEADER_READ_TIMEOUT)
             .max_buf_size(limits::HEAD_BYTES_MAX)
+            .max_header_size(limits::HEAD_BYTES_MAX)
             .max_headers(limits::HEADERS_MAX);
-        let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
+        let (stream, exchange) = Gate::new(stream, self.edge.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            serve_http1(self.clone(), exchange.clone(), request)
+        });
         let mut connection =
             std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         // How a visitor's connection ends is in the records of its requests.
@@ -196,6 +203,25 @@ impl Visitor {
             }
         }
     }
+}
+
+/// Answers a request of HTTP/1. One that was to change what the connection carries is told to the stream.
+async fn serve_http1(
+    visitor: Rc<Visitor>,
+    exchange: Exchange,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Closed> {
+    let is_connect = request.method() == Method::CONNECT;
+    let may_switch = is_connect || request.headers().contains_key(UPGRADE);
+    let mut response = serve(visitor, request).await?;
+    if may_switch {
+        exchange.answered(&mut response);
+    }
+    if is_connect {
+        // A client may send on as if it were connected (RFC 9110, section 9.3.6).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Runs the server's own tasks on this worker.

@@ -1,4 +1,5 @@
-//! What an origin is told about the visitor. Whatever a visitor says about himself under these names is removed first.
+//! What an origin is told about the client. What a client says about itself under these names is removed first
+//! ([`adit_policy::field`]).
 
 use std::net::IpAddr;
 
@@ -24,48 +25,6 @@ pub const X_FORWARDED_CLIENT_CERT_SUBJECT: HeaderName =
 /// SHA-256 of it, in hexadecimal.
 pub const X_FORWARDED_CLIENT_CERT_FINGERPRINT: HeaderName =
     HeaderName::from_static("x-forwarded-client-cert-fingerprint");
-
-/// Prefixes of fields that speak of identity or address: only the edge may set them.
-const IDENTITY_PREFIXES: [&str; 8] =
-    ["x-forwarded-", "cf-", "remote-", "fly-", "client-cert", "ssl-client-", "x-ssl-", "x-client-"];
-/// The same, whole names.
-const IDENTITY_NAMES: [&str; 8] = [
-    "forwarded",
-    "x-real-ip",
-    "x-request-id",
-    "true-client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-envoy-external-address",
-    "uber-trace-id",
-];
-
-/// Whether a visitor's field speaks of identity or address. `_` counts as `-`: some origins fold them.
-#[must_use]
-pub fn is_identity(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    // Few fields start with one of these letters, so this is decided by the first byte mostly.
-    if !name.starts_with(['x', 'c', 'r', 'f', 's', 't', 'u']) {
-        return false;
-    }
-    IDENTITY_NAMES.iter().any(|known| folded_eq(name, known))
-        || IDENTITY_PREFIXES
-            .iter()
-            .any(|prefix| name.get(..prefix.len()).is_some_and(|start| folded_eq(start, prefix)))
-}
-
-fn folded_eq(name: &str, known: &str) -> bool {
-    name.len() == known.len()
-        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-}
-
-/// Removes every field that speaks of identity or address.
-pub fn strip_identity(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers.keys().filter(|name| is_identity(name)).cloned().collect();
-    for name in named {
-        headers.remove(name);
-    }
-}
 
 /// What the edge says about a request.
 #[derive(Clone, Copy, Debug)]
@@ -122,37 +81,6 @@ fn address_value(ip: IpAddr) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_visitor_s_own_words_about_himself_are_removed() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "x-forwarded-for",
-            "x_forwarded_for",
-            "x-forwarded-proto",
-            "forwarded",
-            "x-real-ip",
-            "x_real-ip",
-            "cf-connecting-ip",
-            "cf_connecting_ip",
-            "cf-access-jwt-assertion",
-            "remote-user",
-            "remote_user",
-            "fly-client-ip",
-            "true-client-ip",
-            "x-request-id",
-        ] {
-            headers.append(name, HeaderValue::from_static("forged"));
-        }
-        for name in
-            ["x-requested-with", "cookie", "referer", "range", "content-type", "cache-control", "from"]
-        {
-            headers.append(name, HeaderValue::from_static("kept"));
-        }
-        strip_identity(&mut headers);
-        assert!(headers.values().all(|value| value == "kept"), "{headers:?}");
-        assert_eq!(headers.len(), 7);
-    }
 
     #[test]
     fn the_edge_s_words_are_set() {

@@ -3,10 +3,12 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that are hop-by-hop whether Connection names them or not.
-const ALWAYS: [HeaderName; 7] = [
+const ALWAYS: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
@@ -70,6 +72,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("http2-settings", "AAA"),
+            ("proxy-authorization", "Basic eDp5"),
             ("accept", "*/*"),
         ] {
             headers.append(name, value.parse().unwrap());

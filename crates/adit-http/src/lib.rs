@@ -20,3 +20,5 @@ pub mod page;
 pub mod answer;
 
 pub mod local;
+
+pub mod strict;

@@ -19,6 +19,8 @@ pub mod shutoff;
 
 pub mod trust;
 
+pub mod field;
+
 pub mod port;
 
 pub mod quick;

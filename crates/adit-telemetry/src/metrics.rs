@@ -111,6 +111,10 @@ pub struct EdgeMetrics {
     cache_memory: Gauge,
     /// Bans that answers of visitors have made.
     pub bans: Counter,
+    /// Fields of requests that were dropped because an origin may read them as a field that steers the message.
+    pub lookalikes: Counter,
+    /// HTTP/1 messages that were refused because they can be read in two ways.
+    pub ambiguous: Counter,
     errors: Family<Word, Counter>,
 }
 
@@ -149,6 +153,8 @@ impl EdgeMetrics {
             cache_disk: Gauge::default(),
             cache_memory: Gauge::default(),
             bans: Counter::default(),
+            lookalikes: Counter::default(),
+            ambiguous: Counter::default(),
             errors: Family::default(),
         };
         metrics.register(&mut registry, version);
@@ -218,6 +224,10 @@ impl EdgeMetrics {
             self.cache_memory.clone(),
         );
         registry.register("bans", "Bans that answers have made", self.bans.clone());
+        let lookalikes = "Request fields dropped as look-alikes of fields that steer the message";
+        registry.register("lookalike_fields_dropped", lookalikes, self.lookalikes.clone());
+        let ambiguous = "HTTP/1 messages refused because they can be read in two ways";
+        registry.register("ambiguous_messages", ambiguous, self.ambiguous.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
     }

@@ -60,24 +60,6 @@ pub const PASSTHROUGH: &str = "cf-cloudflared-adit-passthrough";
 /// Response field of an error that our connector answers by itself, with no body: the edge has pages for it. Ours.
 pub const OWN_ANSWER: &str = "cf-cloudflared-adit-own";
 
-/// Prefixes of request fields that only the edge may set. A visitor's copy would steer the connector: one of them
-/// replaces its configuration, one opens raw TCP to any address.
-const CONTROL_PREFIXES: [&str; 6] =
-    ["cf-cloudflared-", "cf-access-", "cf-warp-tag-", "cf-int-", "cf-proxy-", "cf-trace-id"];
-
-/// Whether a visitor's request field must not reach a connector. `_` counts as `-`: some origins fold them.
-#[must_use]
-pub fn is_control_header(name: &[u8]) -> bool {
-    // Almost every name is refused by its second byte.
-    match name {
-        [b'c' | b'C', b'f' | b'F', ..] => {
-            CONTROL_PREFIXES.iter().any(|prefix| starts_with_folded(name, prefix))
-        }
-        [b'u' | b'U', b'b' | b'B', ..] => folded_eq(name, "uber-trace-id"),
-        _ => false,
-    }
-}
-
 /// Where a client of a `bastion` service wants to go. The one control field that comes from visitors: the service asks
 /// for it (cloudflared: `carrier/carrier.go`).
 pub const JUMP_DESTINATION: &str = "cf-access-jump-destination";
@@ -104,26 +86,6 @@ fn folded_eq(name: &[u8], expected: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_headers_are_known_in_any_spelling() {
-        for name in [
-            "Cf-Cloudflared-Proxy-Connection-Upgrade",
-            "cf_cloudflared_proxy_src",
-            "CF-ACCESS-JWT-ASSERTION",
-            "Cf-Access-Jump-Destination",
-            "cf-warp-tag-id",
-            "Cf-Trace-Id",
-            "Uber_Trace-Id",
-            "cf-int-cloudflared-tracing",
-            "Cf-Proxy-Anything",
-        ] {
-            assert!(is_control_header(name.as_bytes()), "{name}");
-        }
-        for name in ["cf-ray", "cf-connecting-ip", "accept", "cf", "uber", "x-cf-access-x", ""] {
-            assert!(!is_control_header(name.as_bytes()), "{name}");
-        }
-    }
 
     #[test]
     fn internal_response_headers_are_dropped() {

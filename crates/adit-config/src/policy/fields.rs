@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adit_policy::field;
 use adit_policy::policy::fields::{Changes, FieldRules, Hsts, SecurityHeaders};
 use http::{HeaderName, HeaderValue};
 
@@ -89,6 +90,12 @@ impl Decoder<'_> {
         if OURS.contains(&name.as_str()) || name.as_str().starts_with("cf-cloudflared-") {
             self.findings
                 .error(node.span, format!("`{text}` cannot be changed: it carries the message itself"));
+            return None;
+        }
+        if field::is_lookalike(name.as_str().as_bytes()) {
+            self.findings
+                .error(node.span, format!("`{text}` is read as another field by many origins"))
+                .help("write the name with `-`");
             return None;
         }
         Some(name)

@@ -1,5 +1,6 @@
 //! The head of a request on HTTP/1.1, written straight from the wire's fields.
 
+use adit_policy::field;
 use adit_policy::ingress::OriginRequest;
 use adit_tunnel::connector::StreamRequest;
 use bytes::{BufMut as _, BytesMut};
@@ -87,10 +88,10 @@ fn put(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 }
 
 /// Fields that are this connection's own, whatever the edge sent. A length without a body would leave the origin
-/// waiting; [`write`] says zero where the method wants a word.
+/// waiting; [`write`] says zero where the method wants a word. An edge sends no look-alikes; one that does is not to be believed.
 fn is_dropped(name: &[u8], has_body: bool) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
+    let is_own = match name.len() {
         4 => is("host"),
         6 => is("expect"),
         7 => is("upgrade"),
@@ -99,7 +100,8 @@ fn is_dropped(name: &[u8], has_body: bool) -> bool {
         16 => is("proxy-connection"),
         17 => is("transfer-encoding"),
         _ => false,
-    }
+    };
+    is_own || field::is_lookalike(name)
 }
 
 pub(super) fn is_token(name: &[u8]) -> bool {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use adit_http::answer::body::{BodyReader, Piece};
 use adit_http::answer::{self, ResponseHead};
+use adit_policy::field;
 use adit_policy::ingress::Service;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
@@ -409,14 +410,11 @@ fn chunk_of(data: &Bytes) -> Bytes {
     out.freeze()
 }
 
-/// The end of a chunked body. Fields that frame or route a message are no trailers (RFC 9110, section 6.5.1).
+/// The end of a chunked body. What only a head may say is left out, whatever the edge let pass.
 fn last_chunk(fields: &adit_wire::fields::Fields) -> Bytes {
-    let forbidden =
-        ["content-length", "transfer-encoding", "host", "content-encoding", "trailer", "te", "connection"];
     let mut out = BytesMut::from(&b"0\r\n"[..]);
     for (name, value) in fields.iter() {
-        let bad_name = forbidden.iter().any(|word| name.eq_ignore_ascii_case(word.as_bytes()));
-        if bad_name || !head::is_token(name) || !head::is_value(value) {
+        if field::is_head_only(name) || !head::is_token(name) || !head::is_value(value) {
             continue;
         }
         out.put_slice(name);

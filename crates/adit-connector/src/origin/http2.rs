@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
+use adit_policy::field;
 use adit_policy::ingress::Service;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
 use adit_wire::fields::Fields;
@@ -137,6 +138,7 @@ fn head(origin: &Origin, request: &StreamRequest) -> Result<Request<()>, OriginE
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| bad("not a field value"))?;
         head.headers_mut().append(name, value);
     }
+    field::strip_lookalikes(head.headers_mut());
     let trailers = adit_http::hop::asks_for_trailers(head.headers());
     adit_http::hop::strip(head.headers_mut());
     if !trailers {
@@ -164,7 +166,9 @@ async fn upload(body: &mut RequestBody, mut stream: SendStream<Bytes>, idle: &Id
 }
 
 fn trailers_up(stream: &mut SendStream<Bytes>, fields: &Fields) -> Result<(), Problem> {
-    Ok(stream.send_trailers(header_map(fields)?).map_err(OriginError::Http2)?)
+    let mut trailers = header_map(fields)?;
+    field::strip_trailers(&mut trailers);
+    Ok(stream.send_trailers(trailers).map_err(OriginError::Http2)?)
 }
 
 fn header_map(fields: &Fields) -> Result<HeaderMap, OriginError> {

@@ -12,6 +12,7 @@ mod certificates;
 mod command;
 mod door;
 mod failover;
+mod fields;
 mod forwarding;
 mod hosts;
 mod http3;

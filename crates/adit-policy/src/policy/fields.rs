@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::field;
+
 /// What is changed in both directions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldRules {
@@ -57,7 +59,17 @@ impl Changes {
         self.names().next().is_none()
     }
 
-    /// Changes fields.
+    /// Changes the fields of a request. What is removed or set takes every field with it that an origin may read as the same
+    /// name, like `X_Edge` for `X-Edge`.
+    pub fn apply_to_request(&self, headers: &mut HeaderMap) {
+        if self.is_empty() {
+            return;
+        }
+        field::strip_like(headers, self.remove.iter().chain(self.set.iter().map(|(name, _)| name)));
+        self.apply(headers);
+    }
+
+    /// Changes the fields of a response.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
@@ -123,6 +135,20 @@ mod tests {
             map
         };
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn a_request_keeps_no_other_spelling_of_what_is_set_or_removed() {
+        let rules = Changes {
+            set: vec![pair("x-edge", "1")],
+            add: vec![pair("x-more", "1")],
+            remove: vec![HeaderName::from_static("x-gone")],
+        };
+        let fields = [pair("x_edge", "0"), pair("x-edge", "0"), pair("x_gone", "0"), pair("x_more", "0")];
+        let mut headers: HeaderMap = fields.into_iter().collect();
+        rules.apply_to_request(&mut headers);
+        let expected = [pair("x-edge", "1"), pair("x-more", "1"), pair("x_more", "0")];
+        assert_eq!(headers, expected.into_iter().collect());
     }
 
     #[test]
