@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_http::trust::TrustPool;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -14,10 +15,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
 use crate::order::OrderError;
@@ -71,10 +70,12 @@ impl Https {
         ca: Option<&Path>,
         schemes: impl FnOnce(HttpsConnectorBuilder<WantsSchemes>) -> HttpsConnectorBuilder<WantsProtocols1>,
     ) -> Result<Self, OrderError> {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| OrderError::Local(error.to_string()))?
-            .with_root_certificates(roots(ca)?)
+            .dangerous()
+            .with_custom_certificate_verifier(trusted(ca)?.server_verifier(provider))
             .with_no_client_auth();
         let builder = HttpsConnectorBuilder::new().with_tls_config(config);
         let connector = schemes(builder).enable_http1().enable_http2().build();
@@ -82,17 +83,11 @@ impl Https {
     }
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, OrderError> {
-    let mut store = RootCertStore::empty();
-    let Some(path) = ca else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(store);
-    };
-    let bad = |error: &dyn std::fmt::Display| OrderError::Local(format!("{}: {error}", path.display()));
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))? {
-        store.add(certificate.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
-    }
-    Ok(store)
+fn trusted(ca: Option<&Path>) -> Result<TrustPool, OrderError> {
+    let Some(path) = ca else { return Ok(TrustPool::system()) };
+    let mut pool = TrustPool::default();
+    pool.add_file(path).map_err(OrderError::Local)?;
+    Ok(pool)
 }
 
 impl HttpClient for Https {

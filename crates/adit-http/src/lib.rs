@@ -1,5 +1,5 @@
 //! Rules of HTTP that both planes need: hop-by-hop fields, forwarding fields, upgrades, pages, answers of origins, local
-//! endpoints, lengths of bodies.
+//! endpoints, lengths of bodies, trust in TLS.
 
 pub mod body;
 
@@ -22,3 +22,4 @@ pub mod answer;
 pub mod local;
 
 pub mod strict;
+pub mod trust;

@@ -69,6 +69,17 @@ impl Authority {
         self.sign(CertificateParams::new(names).unwrap(), key)
     }
 
+    /// A server's certificate that is its own authority, with `CA:TRUE`, as `openssl req -x509` makes it.
+    #[must_use]
+    pub fn self_signed(&self, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        self.write(&certificate, &key)
+    }
+
     /// A certificate for a visitor.
     #[must_use]
     pub fn client(&self, name: &str) -> Pair {
@@ -79,11 +90,15 @@ impl Authority {
     }
 
     fn sign(&self, params: CertificateParams, key: KeyPair) -> Pair {
+        self.write(&params.signed_by(&key, &self.issuer).unwrap().pem(), &key)
+    }
+
+    fn write(&self, certificate: &str, key: &KeyPair) -> Pair {
         let number = fs::read_dir(self.folder.path()).unwrap().count();
         let file = |end: &str| self.folder.path().join(format!("{number}.{end}"));
         let fingerprint = STANDARD.encode(sha256(&key.subject_public_key_info()));
         let pair = Pair { certificate: file("pem"), key: file("key"), fingerprint };
-        fs::write(&pair.certificate, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
+        fs::write(&pair.certificate, certificate).unwrap();
         fs::write(&pair.key, key.serialize_pem()).unwrap();
         pair
     }

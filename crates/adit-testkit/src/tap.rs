@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use adit_control::authority::Authority;
+use adit_http::trust::TrustPool;
 use adit_policy::host::Hostname;
 use adit_tunnel::tls::{ConnectorTls, EdgeTls};
 use adit_wire::names;
-use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -93,14 +93,12 @@ fn said(line: &str) -> Said {
 /// When there is no authority in it.
 #[must_use]
 pub fn tls(data: &Path) -> (EdgeTls, ConnectorTls) {
-    use rustls::pki_types::pem::PemObject as _;
     let leaf = Authority::open(data).unwrap().tunnel_leaf(&Hostname::parse("example.test").unwrap()).unwrap();
-    let mut roots = RootCertStore::empty();
-    let authority = data.join("tunnel-ca.pem");
-    roots.add(rustls::pki_types::CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let mut trusted = TrustPool::default();
+    trusted.add_file(&data.join("tunnel-ca.pem")).unwrap();
     (
         adit_tunnel::tls::edge(leaf.chain, leaf.key).unwrap(),
-        adit_tunnel::tls::connector(roots, false).unwrap(),
+        adit_tunnel::tls::connector(|provider| trusted.server_verifier(provider), false).unwrap(),
     )
 }
 

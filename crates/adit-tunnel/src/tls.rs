@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 
 /// ALPN of the QUIC tunnel; mandatory on QUIC, absent on TCP.
 pub const ALPN_TUNNEL: &[u8] = b"argotunnel";
@@ -48,19 +49,24 @@ pub struct ConnectorTls {
     pub tcp: Arc<ClientConfig>,
 }
 
-/// Builds the connector's configurations, which trust the given roots and nothing else. `post_quantum` leaves no other key
-/// exchange (cloudflared's `--post-quantum`).
+/// Builds the connector's configurations; `verifier` makes from the provider who decides about edges' certificates.
+/// `post_quantum` leaves no other key exchange (cloudflared's `--post-quantum`).
 ///
 /// # Errors
 /// When the provider lacks TLS 1.3, which ours does not.
-pub fn connector(roots: RootCertStore, post_quantum: bool) -> Result<ConnectorTls, rustls::Error> {
+pub fn connector(
+    verifier: impl FnOnce(Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier>,
+    post_quantum: bool,
+) -> Result<ConnectorTls, rustls::Error> {
     let mut provider = aws_lc_rs::default_provider();
     if post_quantum {
         provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
     }
-    let tcp = ClientConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(provider);
+    let tcp = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier(provider))
         .with_no_client_auth();
     let mut quic = tcp.clone();
     quic.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];

@@ -43,7 +43,7 @@ pub use log::LogFlags;
 use pidfile::Pidfile;
 use reload::Reloader;
 use settings::Loaded;
-pub(crate) use settings::roots;
+pub(crate) use settings::trusted;
 
 /// Ports of the local endpoints where none is named: the first that is free (cloudflared's).
 const METRICS_PORTS: RangeInclusive<u16> = 20241..=20245;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use adit_http::trust::TrustPool;
 use adit_policy::host::{HostMap, HostPattern};
 use adit_policy::host_policy::{ClientCertificates, HostPolicies, HostPolicy, TlsMode};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
 use super::Certificates;
 
@@ -63,12 +63,11 @@ fn with_client(
 }
 
 fn verifier(wanted: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut roots = RootCertStore::empty();
+    let mut pool = TrustPool::default();
     for authority in wanted.authorities.iter() {
-        roots.add(CertificateDer::from(authority.as_slice())).map_err(|error| error.to_string())?;
+        pool.add(CertificateDer::from(authority.as_slice()).into_owned())
+            .map_err(|error| error.to_string())?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = if wanted.required { builder } else { builder.allow_unauthenticated() };
-    builder.build().map_err(|error| error.to_string())
+    pool.client_verifier(provider, wanted.required).map_err(|error| error.to_string())
 }

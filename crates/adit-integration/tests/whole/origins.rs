@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use adit_testkit::home::APP;
 use adit_testkit::issuer::Issuer;
 use adit_testkit::origin::Origin;
+use adit_testkit::pki::Authority;
 use adit_testkit::visitor::{Visitor, empty};
 use adit_testkit::{Connector, Edge, Way};
 use http::{Method, StatusCode};
@@ -262,4 +263,29 @@ async fn proxies_of_the_environment_are_used_but_not_for_this_machine() {
     assert_eq!(visitor.get("not.example.test", "/").await.status, StatusCode::BAD_GATEWAY);
     assert!(hears.try_recv().is_err(), "neither of them went to the proxy");
     assert!(!connector.program.said().contains("secret"));
+}
+
+/// `openssl req -x509` makes certificates with `CA:TRUE`; every NAS has one.
+#[tokio::test]
+async fn an_origin_s_self_signed_certificate_in_the_pool_is_trusted_as_itself() {
+    let pki = Authority::new();
+    let (nas, other) = (pki.self_signed(&["localhost"]), pki.self_signed(&["localhost"]));
+    let elsewhere = pki.self_signed(&["elsewhere.example"]);
+    for way in Way::ours() {
+        for (certificate, pool, status) in [
+            (&nas, &nas, StatusCode::OK),
+            // Another certificate with the same names, and one for another name.
+            (&nas, &other, StatusCode::BAD_GATEWAY),
+            (&elsewhere, &elsewhere, StatusCode::BAD_GATEWAY),
+        ] {
+            let origin = Origin::start_tls(&certificate.certificate, &certificate.key);
+            let rule = format!(
+                "    service: https://localhost:{}\n    originRequest: {{ originServerName: localhost, caPool: '{}' }}",
+                origin.address.port(),
+                pool.certificate.display()
+            );
+            let (edge, _connector) = serving(way, &rule).await;
+            assert_eq!(edge.visitor().get(APP, "/").await.status, status, "{way:?}");
+        }
+    }
 }

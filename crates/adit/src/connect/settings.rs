@@ -7,6 +7,7 @@ use std::time::Duration;
 use adit_config::connector::{ConnectorFile, EdgeIpVersion, Protocol as FileProtocol, remote};
 use adit_connector::remote::Remote;
 use adit_connector::session::{Family, Settings, Transport};
+use adit_http::trust::TrustPool;
 use adit_policy::ingress::Ingress;
 use adit_tunnel::Protocol;
 use adit_wire::configuration::Configuration;
@@ -14,9 +15,6 @@ use adit_wire::credentials::Credentials;
 use adit_wire::features;
 use adit_wire::secret::Secret;
 use adit_wire::token;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use crate::VERSION;
 use crate::cli::ConnectArgs;
@@ -109,13 +107,14 @@ pub(super) fn settings(file: &ConnectorFile) -> Result<Settings, Failure> {
         EdgeIpVersion::V6 => Some(Family::V6),
     };
     let post_quantum = file.other.get("post-quantum").is_some_and(|word| word == "true");
-    let roots = roots(file.cacert.as_deref())?;
+    let trusted = trusted(file.cacert.as_deref())?;
+    let tls = adit_tunnel::tls::connector(|provider| trusted.server_verifier(provider), post_quantum);
     Ok(Settings {
         edges: file.edge.iter().map(|edge| with_port(edge)).collect(),
         credentials: credentials(file)?,
         connections: file.ha_connections.unwrap_or(CONNECTIONS).max(1),
         transport,
-        tls: adit_tunnel::tls::connector(roots, post_quantum).map_err(Failure::broke)?,
+        tls: tls.map_err(Failure::broke)?,
         bind: file.edge_bind_address,
         family,
         pause_max: Duration::from_secs(1 << file.retries.unwrap_or(RETRIES).min(RETRIES_MAX)),
@@ -184,22 +183,11 @@ fn read(path: &Path) -> Result<String, Failure> {
 ///
 /// # Errors
 /// When there is none in the file.
-pub(crate) fn roots(cacert: Option<&Path>) -> Result<RootCertStore, Failure> {
-    let mut roots = RootCertStore::empty();
-    match cacert {
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-        Some(path) => {
-            let bad = |error: &dyn std::fmt::Display| Failure::input(format!("{}: {error}", path.display()));
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))? {
-                let certificate = certificate.map_err(|error| bad(&error))?;
-                roots.add(certificate).map_err(|error| bad(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(bad(&"no certificate in it"));
-            }
-        }
-    }
-    Ok(roots)
+pub(crate) fn trusted(cacert: Option<&Path>) -> Result<TrustPool, Failure> {
+    let Some(path) = cacert else { return Ok(TrustPool::system()) };
+    let mut pool = TrustPool::default();
+    pool.add_file(path).map_err(Failure::input)?;
+    Ok(pool)
 }
 
 /// Rules from a configuration that the edge pushed.
