@@ -32,6 +32,12 @@ pub struct CheckOutcome {
 }
 
 impl CheckOutcome {
+    /// Whether the file works, and nothing in it is without effect or perhaps not as meant.
+    #[must_use]
+    pub fn is_flawless(&self) -> bool {
+        self.report.0.is_empty()
+    }
+
     /// Whether the file works.
     #[must_use]
     pub fn is_ok(&self) -> bool {
@@ -69,7 +75,8 @@ const EDGE_KEYS: [&str; 11] = [
 ];
 
 /// Keys that only `config.yml` has.
-const CONNECTOR_KEYS: [&str; 9] = [
+const CONNECTOR_KEYS: [&str; 10] = [
+    "accept-rules",
     "ingress",
     "tunnel",
     "credentials-file",
@@ -88,7 +95,7 @@ const CONNECTOR_KEYS: [&str; 9] = [
 pub fn recognise(path: &Path) -> Result<FileKind, Report> {
     let source = Source::read(path)?;
     let mut findings = Findings::new(&source);
-    let Some(root) = yaml::parse(&mut findings) else {
+    let Some(root) = yaml::parse_lenient(&mut findings) else {
         return findings.finish::<FileKind>(None).map(|(kind, _)| kind);
     };
     let edge = count_keys(&root, &EDGE_KEYS);

@@ -71,6 +71,18 @@ impl Diagnostic {
         diagnostic
     }
 
+    /// The finding in one line, with its place, for logs and endpoints.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let place = match (self.line, self.column) {
+            (0, _) => String::new(),
+            (line, 0) => format!("{line}: "),
+            (line, column) => format!("{line}:{column}: "),
+        };
+        let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}:{place}{}{help}", self.file.display(), self.message)
+    }
+
     /// Adds what to do about it.
     pub fn help(&mut self, text: impl Into<String>) -> &mut Self {
         self.help = Some(text.into());

@@ -22,6 +22,7 @@ use adit_policy::trust::Trust;
 
 use crate::diagnostic::{Diagnostic, Findings, Report};
 use crate::policy::Files;
+use crate::sections::{Guarded, SectionLost, Sections};
 use crate::source::Source;
 use crate::yaml::{self, Node, Span, Table};
 
@@ -73,6 +74,7 @@ pub struct EdgeFile {
     pub crowdsec: Option<CrowdsecEntry>,
     /// Where the access log goes.
     pub access_log: AccessLog,
+    sections: Sections,
     source: Source,
 }
 
@@ -98,6 +100,17 @@ pub enum AccessLog {
     /// Nowhere.
     Off,
 }
+
+/// Sections that do not vanish by accident.
+const GUARDED: [Guarded; 7] = [
+    (&["tunnels"], "{}"),
+    (&["hostnames"], "{}"),
+    (&["defaults"], "{}"),
+    (&["ports"], "[]"),
+    (&["certificates"], "[]"),
+    (&["deny-lists"], "[]"),
+    (&["trusted"], "[]"),
+];
 
 impl EdgeFile {
     /// Reads the text alone. Secrets are not read, so the tunnels accept nobody yet.
@@ -129,6 +142,14 @@ impl EdgeFile {
         self.source.path()
     }
 
+    /// Whether this file may take the place of the one before: nothing that was there has vanished without a word.
+    ///
+    /// # Errors
+    /// The section that has.
+    pub fn follow(&self, before: &Self) -> Result<(), SectionLost> {
+        self.sections.follow(&before.sections, &GUARDED)
+    }
+
     pub(crate) fn snapshot_of(&self, tunnels: Vec<Tunnel>) -> Snapshot {
         let ports = self.ports.iter().map(|entry| entry.port.clone()).collect();
         Snapshot::new(self.domain.clone(), self.http_mode, tunnels)
@@ -153,6 +174,7 @@ fn read(source: &Source, files: Files) -> Result<(EdgeFile, Vec<Diagnostic>), Re
 /// Every part is decoded, also after an error in another part.
 fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile> {
     let mut table = Table::open(root, "the file", findings)?;
+    let sections = Sections::of(&table, &GUARDED);
     let domain = table.require("domain", "home.example", findings);
     let domain = domain.and_then(|node| decode_domain(node, findings));
     let listen = listen::decode(table.take("listen"), findings);
@@ -194,6 +216,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         deny_lists: deny_lists.unwrap_or_default(),
         crowdsec,
         access_log: access_log.unwrap_or_default(),
+        sections,
         source,
     })
 }

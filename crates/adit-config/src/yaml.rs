@@ -15,7 +15,7 @@ pub use decode::{
     period, text, truth_of, word,
 };
 pub(crate) use json::{json_node, json_table};
-pub use parse::parse;
+pub use parse::{parse, parse_lenient};
 pub use suggest::did_you_mean;
 
 /// Levels of nesting.

@@ -57,6 +57,10 @@ fn ready(connector: &Connector) -> Answer {
     if let (Some(fault), Some(members)) = (connector.status.fault(), body.as_object_mut()) {
         members.insert("configurationError".to_owned(), fault.into());
     }
+    let notes = connector.status.notes();
+    if let (false, Some(members)) = (notes.is_empty(), body.as_object_mut()) {
+        members.insert("configurationWarnings".to_owned(), notes.into());
+    }
     Answer::json(status, body.to_string())
 }
 

@@ -241,16 +241,14 @@ impl Session {
 
     fn registration(&self, attempts: u8) -> RegisterRequest {
         let credentials = &self.shared.settings.credentials;
-        let known = [
-            features::ALLOW_REMOTE_CONFIG,
-            features::SERIALIZED_HEADERS,
-            features::QUIC_EOF,
-            features::DATAGRAM_V2,
-        ];
+        // An edge that does not hear this keeps its rules to itself.
+        let obedient = self.shared.connector.takes_rules().then_some(features::ALLOW_REMOTE_CONFIG);
+        let known = [features::SERIALIZED_HEADERS, features::QUIC_EOF, features::DATAGRAM_V2];
         let newer = self.shared.settings.datagram_v3.then_some(features::DATAGRAM_V3);
         let strict = self.shared.settings.post_quantum.then_some(features::POST_QUANTUM);
         let features = known
             .into_iter()
+            .chain(obedient)
             .chain(strict)
             .chain(newer)
             .chain(Extensions::ALL.names())
@@ -285,9 +283,10 @@ impl Session {
             &self.shared.connector,
             self.index,
             &details.location,
-            LinkStatus { protocol, edge },
+            LinkStatus { protocol, edge, managed: details.remotely_managed },
         );
         tracing::info!(connIndex = self.index, connection = %details.uuid, event = 0, ip = %edge.ip(), location = details.location, %protocol, "Registered tunnel connection");
+        self.settle(details.remotely_managed);
         let (remote, connector) = (self.shared.settings.remote.clone(), self.shared.connector.clone());
         let sessions = link.datagrams().map(|datagrams| UdpFlows::new(&self.shared.connector, datagrams));
         link.answer_calls(Handlers {
@@ -296,19 +295,15 @@ impl Session {
         });
         // Ends with the connection.
         let datagrams = sessions.map(|sessions| tokio::task::spawn_local(sessions.run()));
-        // An edge that holds our configuration knows it.
-        let telling = (!details.remotely_managed).then(|| {
-            tokio::task::spawn_local(tell(
-                link.control(),
-                self.shared.configuration.clone(),
-                self.shared.connector.clone(),
-            ))
-        });
+        let telling = tokio::task::spawn_local(tell(
+            link.control(),
+            self.shared.configuration.clone(),
+            self.shared.connector.clone(),
+            details.remotely_managed,
+        ));
         let load = Load::default();
         let ended = self.accept(&mut link, &load).await;
-        if let Some(telling) = telling {
-            telling.abort();
-        }
+        telling.abort();
         link.close("bye");
         if let Some(datagrams) = datagrams {
             datagrams.abort();
@@ -317,6 +312,20 @@ impl Session {
             tracing::debug!(connIndex = self.index, %cause, "link closed");
         }
         ended
+    }
+
+    /// Says whose rules are served on this connection. An edge that holds none leaves what the own side says.
+    fn settle(&self, managed: bool) {
+        let connector = &self.shared.connector;
+        if managed && !connector.takes_rules() {
+            tracing::warn!(
+                connIndex = self.index,
+                "the edge holds rules for this tunnel; they are not taken, because this connector keeps its own"
+            );
+        }
+        if !managed && !connector.status.is_managed() {
+            connector.release();
+        }
     }
 
     async fn accept(&self, link: &mut Link, load: &Load) -> Ended {
@@ -394,12 +403,18 @@ impl Session {
     }
 }
 
-/// Tells the edge the configuration, now and whenever it changes.
-async fn tell(control: Control, mut configuration: watch::Receiver<Vec<u8>>, connector: Arc<Connector>) {
+/// Tells the edge the configuration, now and whenever it changes. An edge whose rules are served knows them.
+async fn tell(
+    control: Control,
+    mut configuration: watch::Receiver<Vec<u8>>,
+    connector: Arc<Connector>,
+    managed: bool,
+) {
     let metrics = &connector.metrics;
     loop {
         let json = configuration.borrow_and_update().clone();
-        if !json.is_empty() {
+        let is_known = managed && connector.takes_rules();
+        if !json.is_empty() && !is_known {
             metrics.config_pushes.inc();
             if let Err(error) = control.update_local_configuration(&json).await {
                 metrics.config_push_errors.inc();

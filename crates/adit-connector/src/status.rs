@@ -7,6 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use adit_tunnel::Protocol;
 
+/// The version of rules that no edge pushed.
+pub(crate) const NOT_PUSHED: i32 = -1;
+
 /// The state of a connector.
 #[derive(Debug)]
 pub struct Status {
@@ -14,6 +17,8 @@ pub struct Status {
     /// Version of the rules that an edge pushed; −1 for rules of one's own.
     version: AtomicI32,
     fault: Mutex<Option<String>>,
+    /// What the configuration warns of.
+    notes: Mutex<Vec<String>>,
     draining: AtomicBool,
 }
 
@@ -24,14 +29,17 @@ pub struct LinkStatus {
     pub protocol: Protocol,
     /// The edge's address.
     pub edge: SocketAddr,
+    /// Whether that edge holds rules for the tunnel.
+    pub managed: bool,
 }
 
 impl Default for Status {
     fn default() -> Self {
         Self {
             links: Mutex::default(),
-            version: AtomicI32::new(-1),
+            version: AtomicI32::new(NOT_PUSHED),
             fault: Mutex::default(),
+            notes: Mutex::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -50,6 +58,11 @@ impl Status {
         if self.draining.load(Ordering::Relaxed) { 0 } else { self.lock().len() }
     }
 
+    /// Whether an edge that is connected holds rules for the tunnel.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.lock().values().any(|link| link.managed)
+    }
+
     /// Notes that the drain has begun.
     pub fn start_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -65,6 +78,17 @@ impl Status {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the configuration in force warns of: keys without effect, for example.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the configuration in force warns of.
+    pub fn set_notes(&self, notes: Vec<String>) {
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = notes;
     }
 
     /// Notes the outcome of a change of the rules.

@@ -9,6 +9,9 @@ use adit_policy::shutoff::Shutoff;
 
 use crate::files::{self, Access};
 
+/// First line of the file.
+const HEAD: &str = "# Names that are shut off, written by `adit shutoff` and `adit resume`.\n";
+
 /// The file: a name or a pattern a line; `*` for everything.
 #[must_use]
 pub fn file(data_dir: &Path) -> PathBuf {
@@ -29,6 +32,10 @@ fn patterns(data_dir: &Path) -> io::Result<Vec<HostPattern>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
+    if text.trim().is_empty() {
+        let message = "the file is empty: it may be cut off; remove it to shut nothing off";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let parse = |line: &str| {
         HostPattern::parse(line).map_err(|error| {
@@ -67,8 +74,9 @@ pub fn remove(data_dir: &Path, names: Option<&[HostPattern]>) -> io::Result<Vec<
 }
 
 fn write(data_dir: &Path, patterns: &[HostPattern]) -> io::Result<()> {
-    let lines: String = patterns.iter().map(|pattern| format!("{pattern}\n")).collect();
-    files::write(&file(data_dir), lines.as_bytes(), Access::Owner)
+    // The first line tells a list without names from a file that was cut off.
+    let names: String = patterns.iter().map(|pattern| format!("{pattern}\n")).collect();
+    files::write(&file(data_dir), format!("{HEAD}{names}").as_bytes(), Access::Owner)
 }
 
 #[cfg(test)]
@@ -94,5 +102,7 @@ mod tests {
         fs::write(file(folder.path()), "not a name!\n").unwrap();
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("not a name!"), "{error}");
+        fs::write(file(folder.path()), "").unwrap();
+        assert!(read(folder.path()).is_err(), "a file that was cut off opens nothing");
     }
 }

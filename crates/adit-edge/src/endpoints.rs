@@ -126,6 +126,7 @@ fn connection(session: &Session) -> serde_json::Value {
         "version": session.version, "arch": session.arch, "since": since.as_secs(),
         "in_flight": session.connection.in_flight(), "draining": session.connection.is_draining(),
         "suspect": session.connection.is_suspect(), "configured": session.is_configured(),
+        "keeps_rules": session.keeps_rules(),
         "rtt_ms": session.connection.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
     })
 }

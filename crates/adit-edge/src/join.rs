@@ -14,7 +14,7 @@ use adit_tunnel::Protocol;
 use adit_tunnel::control::server::Registrar;
 use adit_tunnel::edge::{Accepted, Connection};
 use adit_wire::configuration::Configuration;
-use adit_wire::features::{Extensions, datagram_version};
+use adit_wire::features::{ALLOW_REMOTE_CONFIG, Extensions, datagram_version};
 use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest};
 use uuid::Uuid;
 
@@ -103,16 +103,16 @@ impl Join {
     /// Pushes the configuration that the edge holds for the tunnel, now and whenever it changes. Never resolves.
     async fn push(&self) {
         let mut changes = self.edge.registry.watch();
-        let (mut pushed, mut failed) = (None, false);
+        let (mut pushed, mut failed): (Option<i32>, bool) = (None, false);
         loop {
             changes.borrow_and_update();
-            let session = self.state.borrow().session.clone();
-            let held = session.as_ref().and_then(|session| self.edge.registry.held(session.tunnel));
+            let session = self.state.borrow().session.clone().filter(|session| !session.keeps_rules());
+            let held = session.as_ref().and_then(|session| self.edge.registry.held(session.tunnel, pushed));
             if let (Some(session), Some(held)) = (session, held)
                 && pushed != Some(held.version)
             {
                 failed = !self.push_once(&session, &held).await;
-                pushed = (!failed).then_some(held.version);
+                pushed = if failed { pushed } else { Some(held.version) };
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() {
@@ -182,6 +182,7 @@ impl Join {
             ));
         }
         let client = &request.options.client;
+        let keeps_rules = !client.features.iter().any(|feature| feature == ALLOW_REMOTE_CONFIG);
         Ok(Arc::new(Session {
             id: Uuid::new_v4(),
             tunnel: id,
@@ -194,7 +195,9 @@ impl Join {
             since: now,
             version: client.version.clone(),
             arch: client.arch.clone(),
-            configured: AtomicBool::new(tunnel.held.is_none()),
+            configured: AtomicBool::new(tunnel.held.is_none() || keeps_rules),
+            managed: tunnel.held.is_some(),
+            keeps_rules: AtomicBool::new(keeps_rules),
         }))
     }
 
@@ -213,10 +216,13 @@ impl Join {
             tunnel = &*session.tunnel_name, connection = %session.id, index = session.index, %protocol,
             remote = %self.remote, version = session.version, "tunnel connection registered"
         );
+        if session.managed && session.keeps_rules() {
+            warn_of_own_rules(&session);
+        }
         let details = ConnectionDetails {
             uuid: session.id,
             location: self.edge.location.clone(),
-            remotely_managed: !session.is_configured(),
+            remotely_managed: session.managed,
             features: Extensions::ALL.names().map(str::to_owned).collect(),
         };
         let mut state = self.state.borrow_mut();
@@ -264,6 +270,10 @@ impl Registrar for Join {
     fn local_configuration(&self, json: &[u8]) -> Result<(), String> {
         let session = self.state.borrow().session.clone().ok_or("register first")?;
         let configuration = Configuration::from_json(json).map_err(|error| error.to_string())?;
+        // Who tells its rules serves them, whatever the edge holds.
+        if self.edge.registry.mark_own_rules(&session) && session.managed {
+            warn_of_own_rules(&session);
+        }
         let (layers, unread) = words::read(&configuration, self.edge.read_policy);
         let claims = claims(&configuration);
         let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims, layers);
@@ -292,6 +302,14 @@ impl Drop for Join {
             self.edge.registry.leave(session.id);
         }
     }
+}
+
+/// Says that a connector keeps the rules of its own configuration, and those that the edge holds are not served there.
+fn warn_of_own_rules(session: &Session) {
+    tracing::warn!(
+        tunnel = &*session.tunnel_name, connector = %session.connector, connection = %session.id,
+        "this connector keeps rules of its own; those that the edge holds for the tunnel are not in force there"
+    );
 }
 
 /// What a configuration claims.

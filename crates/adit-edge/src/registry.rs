@@ -60,6 +60,10 @@ pub struct Session {
     pub arch: String,
     /// Whether it serves: one whose configuration the edge holds does once it has taken it.
     pub configured: AtomicBool,
+    /// Whether the edge held rules for the tunnel when it registered.
+    pub managed: bool,
+    /// Whether it serves the rules of its own configuration, and takes none of the edge's.
+    pub keeps_rules: AtomicBool,
 }
 
 impl Session {
@@ -67,6 +71,12 @@ impl Session {
     #[must_use]
     pub fn is_configured(&self) -> bool {
         self.configured.load(Ordering::Relaxed)
+    }
+
+    /// Whether the rules that the edge holds are not taken there.
+    #[must_use]
+    pub fn keeps_rules(&self) -> bool {
+        self.keeps_rules.load(Ordering::Relaxed)
     }
 }
 
@@ -221,10 +231,21 @@ impl Registry {
             .collect()
     }
 
-    /// The configuration that the edge holds for a tunnel.
+    /// The configuration that a connection of the tunnel has to have. A connection that was given one (`pushed` is its
+    /// version) gets an empty one once the edge holds none any more: it does not go on with rules that are not in force.
     #[must_use]
-    pub fn held(&self, tunnel: TunnelId) -> Option<Versioned> {
-        self.lock().held.of(tunnel)
+    pub fn held(&self, tunnel: TunnelId, pushed: Option<i32>) -> Option<Versioned> {
+        let state = self.lock();
+        state.held.of(tunnel).or_else(|| state.held.released(tunnel).filter(|_| pushed.is_some()))
+    }
+
+    /// Notes that a connection serves rules of its own. Whether that is news.
+    pub fn mark_own_rules(&self, session: &Session) -> bool {
+        let news = !session.keeps_rules.swap(true, Ordering::Relaxed);
+        if news {
+            self.mark_configured(session);
+        }
+        news
     }
 
     /// Lets requests go to a connection that has taken its configuration; whoever waits for one is told.

@@ -1,7 +1,9 @@
 //! The connector's rules: which origin answers a request. Semantics are cloudflared's, to the letter (`ingress/rule.go`).
 
+mod accept;
 mod access;
 mod balance;
+mod dialled;
 mod origin;
 mod rule;
 mod service;
@@ -18,8 +20,10 @@ use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
 use crate::policy::Layers;
 
+pub use accept::{AcceptRules, Ceiling, HostPart, NotAccepted, ServicePattern, ServicePatternError};
 pub use access::Access;
 pub use balance::{Balance, HealthCheck, order};
+pub use dialled::{destination, destination_of, is_special};
 pub use origin::{
     IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };

@@ -116,6 +116,8 @@ pub struct EdgeMetrics {
     /// HTTP/1 messages that were refused because they can be read in two ways.
     pub ambiguous: Counter,
     errors: Family<Word, Counter>,
+    /// 1 while the last change of the configuration was good, else 0.
+    pub config_reloaded: Gauge,
 }
 
 impl EdgeMetrics {
@@ -156,7 +158,9 @@ impl EdgeMetrics {
             lookalikes: Counter::default(),
             ambiguous: Counter::default(),
             errors: Family::default(),
+            config_reloaded: Gauge::default(),
         };
+        metrics.config_reloaded.set(1);
         metrics.register(&mut registry, version);
         metrics.registry = registry;
         metrics
@@ -228,6 +232,8 @@ impl EdgeMetrics {
         registry.register("lookalike_fields_dropped", lookalikes, self.lookalikes.clone());
         let ambiguous = "HTTP/1 messages refused because they can be read in two ways";
         registry.register("ambiguous_messages", ambiguous, self.ambiguous.clone());
+        let reloaded = "Whether the last change of the configuration was good";
+        registry.register("config_last_reload_successful", reloaded, self.config_reloaded.clone());
         registry.register("registration_refusals", "Refused registrations", self.refusals.clone());
         registry.register("upstream_errors", "Requests that a tunnel could not answer", self.errors.clone());
     }

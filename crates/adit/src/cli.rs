@@ -23,7 +23,7 @@ pub struct Cli {
     pub command: Command,
 
     /// How much to log: error, warn, info, debug or trace; info, unless the connector's file says otherwise.
-    #[arg(long, global = true, env = "TUNNEL_LOGLEVEL", value_name = "LEVEL")]
+    #[arg(long, global = true, env = "TUNNEL_LOGLEVEL", value_name = "LEVEL", overrides_with = "loglevel")]
     pub loglevel: Option<String>,
 
     /// How log lines look: text on a terminal and JSON elsewhere, unless this says otherwise.
@@ -96,7 +96,26 @@ pub enum Command {
     Check {
         /// The file.
         file: PathBuf,
+        /// Fail on warnings too: keys without effect, for example.
+        #[arg(long)]
+        strict: bool,
     },
+    /// Print the version.
+    #[command(hide = true)]
+    Version {
+        /// The number alone.
+        #[arg(long, short)]
+        short: bool,
+    },
+    /// Say how the program is updated.
+    #[command(hide = true)]
+    Update(Rest),
+    /// Say how the program becomes a service.
+    #[command(subcommand, hide = true)]
+    Service(ServiceCommand),
+    /// Say where the log is.
+    #[command(hide = true)]
+    Tail(Rest),
     /// Print a JSON Schema of a file, for editors.
     Schema {
         /// Of which file.
@@ -111,6 +130,34 @@ pub enum Command {
     /// Print the manual page.
     #[command(hide = true)]
     Man,
+}
+
+/// Arguments that are taken and not looked at.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Rest {
+    /// Whatever stands there.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<String>,
+}
+
+/// cloudflared's commands on a service of the system.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Install it.
+    Install(Rest),
+    /// Remove it.
+    Uninstall(Rest),
+}
+
+/// cloudflared's commands on routes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RouteCommand {
+    /// A name.
+    Dns(Rest),
+    /// A load balancer.
+    Lb(Rest),
+    /// A private network.
+    Ip(Rest),
 }
 
 /// Files that have a schema.
@@ -324,16 +371,19 @@ pub enum TunnelCommand {
     /// List the tunnels of an edge.
     List {
         /// How to answer.
-        #[arg(long, value_enum, default_value_t = Answer::Text)]
-        output: Answer,
+        #[arg(long, short, value_enum, default_value_t = TunnelAnswer::Text)]
+        output: TunnelAnswer,
+        /// Only the tunnel of this name.
+        #[arg(long, short, value_name = "NAME")]
+        name: Option<String>,
     },
     /// Show one tunnel: connections, names, refusals.
     Info {
         /// Its name or id.
         name: String,
         /// How to answer.
-        #[arg(long, value_enum, default_value_t = Answer::Text)]
-        output: Answer,
+        #[arg(long, short, value_enum, default_value_t = TunnelAnswer::Text)]
+        output: TunnelAnswer,
     },
     /// Print a tunnel's token.
     Token {
@@ -355,6 +405,9 @@ pub enum TunnelCommand {
     Delete {
         /// Its name.
         name: String,
+        /// Kept for cloudflared's sake: connections do not hold a tunnel.
+        #[arg(long, short, hide = true)]
+        force: bool,
     },
     /// Run a connector (the same as `adit connect`).
     Run {
@@ -371,13 +424,55 @@ pub enum TunnelCommand {
     #[command(subcommand)]
     Ingress(IngressCommand),
     /// Ask the connector on this machine whether it is connected (the same as `adit connect health`).
+    #[command(alias = "health")]
     Ready,
+    /// Say what takes the place of a login.
+    #[command(hide = true)]
+    Login(Rest),
+    /// Say what takes the place of a route.
+    #[command(subcommand, hide = true)]
+    Route(RouteCommand),
+    /// Say what takes the place of a virtual network.
+    #[command(hide = true)]
+    Vnet(Rest),
+    /// Say that dead connections go by themselves.
+    #[command(hide = true)]
+    Cleanup(Rest),
     /// Collect what the connector on this machine tells of itself in a ZIP file: connections, flags, machine, metrics.
     Diag {
         /// Write it here, in place of a name with the time in it.
         #[arg(id = "diag-output", long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Leave parts out.
+        #[command(flatten)]
+        without: DiagWithout,
     },
+}
+
+/// Parts that a collection is to be without, with cloudflared's flags.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DiagWithout {
+    /// Leave the metrics out.
+    #[arg(long)]
+    pub no_diag_metrics: bool,
+    /// Leave the machine out.
+    #[arg(long)]
+    pub no_diag_system: bool,
+    /// Logs are never in it.
+    #[arg(long, hide = true)]
+    pub no_diag_logs: bool,
+    /// Nothing of the runtime is in it.
+    #[arg(long, hide = true)]
+    pub no_diag_runtime: bool,
+    /// Nothing of the network is in it.
+    #[arg(long, hide = true)]
+    pub no_diag_network: bool,
+    /// Logs of a container are never in it.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub diag_container_id: Option<String>,
+    /// Logs of a pod are never in it.
+    #[arg(long, hide = true, value_name = "ID")]
+    pub diag_pod_id: Option<String>,
 }
 
 /// Commands on rules.
@@ -404,6 +499,19 @@ pub enum Answer {
     Text,
     /// For programs.
     Json,
+}
+
+/// How a command on tunnels answers; cloudflared's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TunnelAnswer {
+    /// For people.
+    #[default]
+    #[value(alias = "default")]
+    Text,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
 }
 
 impl TunnelArgs {

@@ -77,9 +77,7 @@ pub fn start(args: &ConnectArgs) -> Result<Running, Failure> {
 
 fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Running, Failure> {
     let Loaded { file, path, warnings } = loaded;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
+    reload::log(&warnings);
     let settings = settings::settings(&file)?;
     let about = About {
         tunnel: settings.credentials.tunnel_id,
@@ -89,8 +87,8 @@ fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Ru
         system: about::system,
     };
     let (grace, count) = (settings.grace, default_count().min(usize::from(settings.connections)));
-    let ingress = file.ingress_or_single();
-    let connector = Connector::new(ingress, ConnectorMetrics::new(VERSION), &file.tags);
+    let connector = Connector::new(settings::consent(&file), ConnectorMetrics::new(VERSION), &file.tags);
+    connector.status.set_notes(reload::in_lines(&warnings));
     let renewal = certificates::start(&file, &connector)?;
     let metrics = start_metrics(file.metrics.as_deref(), &connector, about)?;
     let (tell, told) = channel::channel(file.local_configuration(&file.reported_flags).to_json());
@@ -103,7 +101,7 @@ fn serve(loaded: Loaded, args: &ConnectArgs, quick: Option<String>) -> Result<Ru
     if file.other.get("stdin-control").is_some_and(|word| word == "true") {
         stdin::obey(&connector);
     }
-    let reloader = path.map(|path| Reloader::new(&path, args, &connector, tell));
+    let reloader = path.map(|path| Reloader::new(&path, args, &connector, tell, file.clone()));
     Ok(Running {
         connector,
         metrics: metrics.as_ref().map(|local| local.address),

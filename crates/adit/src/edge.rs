@@ -2,6 +2,7 @@
 
 mod certificates;
 mod doors;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use http::HeaderValue;
 use adit_http::local::{Answer, Asked};
 use certificates::Certificates;
 use doors::Doors;
+use reload::Reloader;
 
 use crate::VERSION;
 use crate::failure::Failure;
@@ -82,11 +84,12 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let (drain, workers) = serve(&edge, bound, &tunnel_tls, &readiness)?;
     // Authorities come to look at the listeners.
     certificates.start(file, &edge)?;
-    let admin = start_admin(file.listen.admin, &edge, &readiness, &certificates)?;
+    let reloader = Reloader::new(config, file.clone());
+    let admin = start_admin(file.listen.admin, &edge, &readiness, &certificates, &reloader)?;
     // Who is told that the edge serves finds it ready.
     readiness.wait();
     let doors = Doors::start(file, &edge)?;
-    let watch = start_watch(config, file, &edge, certificates, doors)?;
+    let watch = start_watch(config, file, &edge, certificates, doors, reloader)?;
     Ok(Running {
         edge,
         addresses,
@@ -258,10 +261,17 @@ fn start_admin(
     edge: &Arc<Edge>,
     readiness: &Readiness,
     certificates: &Arc<Certificates>,
+    reloader: &Arc<Reloader>,
 ) -> Result<Option<Local>, Failure> {
     let Some(address) = address else { return Ok(None) };
     let (edge, readiness, certificates) = (edge.clone(), readiness.clone(), certificates.clone());
+    let reloader = reloader.clone();
     let answer = move |asked: &Asked| match asked.path.as_str() {
+        "/configuration" => {
+            let fault = serde_json::json!({ "configurationError": reloader.fault() });
+            Answer::json(http::StatusCode::OK, fault.to_string())
+        }
+        "/readyz" => with_fault(endpoints::answer(&edge, &readiness, asked), reloader.fault()),
         "/certificates" => Answer::json(http::StatusCode::OK, certificates.status().to_string()),
         path => {
             if path == "/metrics" {
@@ -274,6 +284,13 @@ fn start_admin(
     local::start("admin", address, answer).map(Some)
 }
 
+/// An edge whose files are wrong serves on with the last good ones: it is as ready as it was, and says so.
+fn with_fault(answer: Answer, fault: Option<String>) -> Answer {
+    let Some(fault) = fault else { return answer };
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    Answer::text(answer.status, format!("{body}configurationError: {fault}\n"))
+}
+
 /// Reloads tunnels and certificates when a file changes. A bad file keeps the last good state.
 fn start_watch(
     config: &Path,
@@ -281,6 +298,7 @@ fn start_watch(
     edge: &Arc<Edge>,
     certificates: Arc<Certificates>,
     doors: Arc<Doors>,
+    reloader: Arc<Reloader>,
 ) -> Result<Option<Watch>, Failure> {
     let stored = StoredTunnel::directory(&file.data_dir);
     files::make_folder(&stored).map_err(|error| named(&stored, error))?;
@@ -288,13 +306,8 @@ fn start_watch(
     paths.extend(file.deny_lists.clone());
     paths.extend(file.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
     paths.extend(file.tunnels.iter().map(|tunnel| tunnel.secret_file.clone()));
-    let (config, edge) = (config.to_owned(), edge.clone());
-    let changed = move || match reload(&config, &edge, &certificates, &doors) {
-        Ok(tunnels) => tracing::info!(tunnels, "configuration reloaded"),
-        Err(failure) => {
-            tracing::error!("configuration not reloaded; the last good one stays in force:\n{failure}")
-        }
-    };
+    let edge = edge.clone();
+    let changed = move || reloader.reload(&edge, &certificates, &doors);
     match watch(&paths, changed) {
         Ok(watch) => Ok(Some(watch)),
         Err(error) => {
@@ -302,22 +315,6 @@ fn start_watch(
             Ok(None)
         }
     }
-}
-
-fn reload(
-    config: &Path,
-    edge: &Arc<Edge>,
-    certificates: &Arc<Certificates>,
-    doors: &Arc<Doors>,
-) -> Result<usize, Failure> {
-    let tunnels = Tunnels::open(load(config)?).map_err(Failure::input)?;
-    let snapshot = snapshot(&tunnels)?;
-    let count = snapshot.tunnels().len();
-    certificates.reload(tunnels.edge())?;
-    edge.tls.set_certificates(certificates.table(&snapshot)?);
-    doors.reload(tunnels.edge(), edge);
-    edge.replace_snapshot(snapshot);
-    Ok(count)
 }
 
 /// `adit edge init`: a folder with a file to start from.

@@ -28,6 +28,8 @@ pub mod check;
 
 pub mod ingress;
 
+pub mod instead;
+
 mod admin;
 
 mod local;

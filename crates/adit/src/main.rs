@@ -6,14 +6,18 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use adit::cli::spelling::normalised;
+use adit::cli::access::AccessCommand;
+use adit::cli::spelling::{is_cloudflared, normalised};
 use adit::cli::{
-    Answer, BanCommand, CacheCommand, Cli, Command, EdgeCommand, IngressCommand, LogFormat, SchemaOf,
-    TunnelArgs, TunnelCommand, hours,
+    Answer, BanCommand, CacheCommand, Cli, Command, EdgeCommand, IngressCommand, LogFormat, RouteCommand,
+    SchemaOf, ServiceCommand, TunnelArgs, TunnelCommand, hours,
 };
 use adit::connect::LogFlags;
 use adit::failure::Failure;
-use adit::{access, ban, cache, check, connect, demo, edge, explain, ingress, shutoff, status, tunnel};
+use adit::instead::{self, Instead};
+use adit::{
+    VERSION, access, ban, cache, check, connect, demo, edge, explain, ingress, shutoff, status, tunnel,
+};
 use adit_config::check::FileKind;
 use adit_telemetry::logging;
 use clap::{CommandFactory as _, Parser as _};
@@ -60,7 +64,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         }
         Command::Connect(line) => connect::health(line.args.flags.value("metrics")),
         Command::Tunnel(args) => run_tunnel(args),
-        Command::Access(command) => access::run(command.args()).map(done),
+        Command::Access(command) => run_access(command),
         Command::Status { config, output } => status::status(config, *output == Answer::Json),
         Command::Cache(CacheCommand::Status { config, output }) => {
             cache::status(config, *output == Answer::Json)
@@ -70,7 +74,16 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::Shutoff(args) => shutoff::off(args),
         Command::Resume(args) => shutoff::on(args),
         Command::Explain { url, config } => explain::explain(config, url),
-        Command::Check { file } => check::check(file),
+        Command::Check { file, strict } => check::check(file, *strict),
+        Command::Version { short } if is_cloudflared(std::env::args_os().next()) => {
+            Ok(instead::version(*short))
+        }
+        Command::Version { short: true } => Ok(format!("{VERSION}\n")),
+        Command::Version { .. } => Ok(format!("adit {VERSION}\n")),
+        Command::Update(_) => Instead::Update.say(),
+        Command::Service(ServiceCommand::Install(_)) => Instead::ServiceInstall.say(),
+        Command::Service(ServiceCommand::Uninstall(_)) => Instead::ServiceUninstall.say(),
+        Command::Tail(_) => Instead::Tail.say(),
         Command::Schema { file } => {
             let kind = if *file == SchemaOf::Edge { FileKind::Edge } else { FileKind::Connector };
             Ok(format!("{:#}\n", adit_config::schema::schema(kind)))
@@ -94,22 +107,44 @@ fn run_ban(command: &BanCommand) -> Result<String, Failure> {
     }
 }
 
+fn run_access(command: &AccessCommand) -> Result<String, Failure> {
+    match command {
+        AccessCommand::Tcp(args)
+        | AccessCommand::Ssh(args)
+        | AccessCommand::Rdp(args)
+        | AccessCommand::Smb(args) => access::run(args).map(done),
+        AccessCommand::SshConfig(args) => instead::ssh_config(args),
+        AccessCommand::Login(_) => Instead::AccessLogin.say(),
+        AccessCommand::Token(_) => Instead::AccessToken.say(),
+        AccessCommand::Curl(_) => Instead::AccessCurl.say(),
+        AccessCommand::SshGen(_) => Instead::SshGen.say(),
+    }
+}
+
 fn run_tunnel(args: &TunnelArgs) -> Result<String, Failure> {
     let config = args.edge_config();
     match &args.command {
         Some(TunnelCommand::Create { name, hostname, credentials_file }) => {
             tunnel::create(&config, name, hostname, credentials_file.as_deref().map(Path::new))
         }
-        Some(TunnelCommand::List { output }) => tunnel::list(&config, *output == Answer::Json),
-        Some(TunnelCommand::Info { name, output }) => tunnel::info(&config, name, *output == Answer::Json),
+        Some(TunnelCommand::List { output, name }) => tunnel::list(&config, name.as_deref(), *output),
+        Some(TunnelCommand::Info { name, output }) => tunnel::info(&config, name, *output),
+        Some(TunnelCommand::Login(_)) => Instead::TunnelLogin.say(),
+        Some(TunnelCommand::Route(RouteCommand::Dns(_))) => Instead::RouteDns.say(),
+        Some(TunnelCommand::Route(RouteCommand::Lb(_))) => Instead::RouteLoadBalancer.say(),
+        Some(TunnelCommand::Route(RouteCommand::Ip(_))) => Instead::RouteIp.say(),
+        Some(TunnelCommand::Vnet(_)) => Instead::VirtualNetwork.say(),
+        Some(TunnelCommand::Cleanup(_)) => Instead::Cleanup.say(),
         Some(TunnelCommand::Token { name }) => tunnel::token(&config, name),
         Some(TunnelCommand::Rotate { name, keep_old, credentials_file }) => {
             let file = credentials_file.as_deref().map(Path::new);
             tunnel::rotate(&config, name, hours(*keep_old), file)
         }
-        Some(TunnelCommand::Delete { name }) => tunnel::delete(&config, name),
+        Some(TunnelCommand::Delete { name, .. }) => tunnel::delete(&config, name),
         Some(TunnelCommand::Ready) => connect::health(args.flags.value("metrics")),
-        Some(TunnelCommand::Diag { file }) => connect::diag(args.flags.value("metrics"), file.as_deref()),
+        Some(TunnelCommand::Diag { file, without }) => {
+            connect::diag(args.flags.value("metrics"), file.as_deref(), without)
+        }
         Some(TunnelCommand::Ingress(IngressCommand::Validate { json })) => {
             ingress::validate(&args.connect(), json.as_deref())
         }

@@ -19,14 +19,18 @@ const DAY: i64 = 24 * 3600;
 pub fn status(config: &Path, as_json: bool) -> Result<String, Failure> {
     let admin = Admin::of(config)?;
     let (certificates, tunnels) = (admin.get("/certificates")?, admin.get("/tunnels")?);
-    let shutoff = admin.get("/shutoff")?;
+    let (shutoff, configuration) = (admin.get("/shutoff")?, admin.get("/configuration")?);
     if as_json {
         let all = json!({
             "tunnels": tunnels["tunnels"], "certificates": certificates, "shutoff": shutoff["names"],
+            "configurationError": configuration["configurationError"],
         });
         return Ok(format!("{all:#}\n"));
     }
     let mut text = String::new();
+    if let Some(fault) = configuration["configurationError"].as_str() {
+        line(&mut text, format_args!("CONFIGURATION NOT IN FORCE; the last good one is: {fault}"));
+    }
     write_shutoff(&mut text, &shutoff);
     write_tunnels(&mut text, &tunnels);
     write_certificates(&mut text, &certificates, unix_now());
@@ -60,10 +64,29 @@ fn write_tunnels(text: &mut String, tunnels: &Value) {
         let connections = list(&tunnel["connections"]).count();
         let name = tunnel["name"].as_str().unwrap_or_default();
         line(text, format_args!("{name:<16} {connections:<11} {}", words(&tunnel["serves"])));
+        if tunnel["managed"] == true {
+            for connector in own_rules(tunnel) {
+                line(
+                    text,
+                    format_args!(
+                        "  own rules: connector {connector} keeps the rules of its own configuration; those of this edge are not in force there"
+                    ),
+                );
+            }
+        }
         for refusal in list(&tunnel["refused"]).filter_map(Value::as_str) {
             line(text, format_args!("  refused: {refusal}"));
         }
     }
+}
+
+/// Connectors that keep the rules of their own configuration.
+pub(crate) fn own_rules(tunnel: &Value) -> Vec<&str> {
+    let keeping = list(&tunnel["connections"]).filter(|connection| connection["keeps_rules"] == true);
+    let mut connectors: Vec<&str> =
+        keeping.filter_map(|connection| connection["connector"].as_str()).collect();
+    connectors.dedup();
+    connectors
 }
 
 fn write_certificates(text: &mut String, certificates: &Value, now: i64) {

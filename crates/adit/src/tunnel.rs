@@ -11,9 +11,12 @@ use adit_control::tunnels::{Tunnels, TunnelsError};
 use adit_policy::host::HostPattern;
 use adit_wire::credentials::Credentials;
 use adit_wire::token;
+use serde_json::Value;
 
+use crate::cli::TunnelAnswer;
 use crate::failure::Failure;
 use crate::local;
+use crate::status::own_rules;
 
 /// Opens the tunnels of an edge's file.
 ///
@@ -103,13 +106,16 @@ pub fn delete(config: &Path, name: &str) -> Result<String, Failure> {
 ///
 /// # Errors
 /// When the files have errors.
-pub fn list(config: &Path, json: bool) -> Result<String, Failure> {
-    let (state, running) = state(config)?;
-    if json {
-        return Ok(format!("{state:#}\n"));
+pub fn list(config: &Path, only: Option<&str>, answer: TunnelAnswer) -> Result<String, Failure> {
+    let (tunnels, running) = state(config)?;
+    let tunnels: Vec<Value> =
+        tunnels.into_iter().filter(|tunnel| only.is_none_or(|name| tunnel["name"] == name)).collect();
+    if answer != TunnelAnswer::Text {
+        return Ok(shown(&tunnels.into(), answer));
     }
-    let mut text = format!("{:<16} {:<36} {:<11} HOSTNAMES\n", "NAME", "ID", "CONNECTIONS");
-    for tunnel in state["tunnels"].as_array().into_iter().flatten() {
+    // The id goes first, as in cloudflared's list: scripts take the first word of a line.
+    let mut text = format!("{:<36} {:<16} {:<11} HOSTNAMES\n", "ID", "NAME", "CONNECTIONS");
+    for tunnel in &tunnels {
         let connections = if running {
             tunnel["connections"].as_array().map_or(0, Vec::len).to_string()
         } else {
@@ -119,9 +125,9 @@ pub fn list(config: &Path, json: bool) -> Result<String, Failure> {
         line(
             &mut text,
             format_args!(
-                "{:<16} {:<36} {connections:<11} {hostnames}",
-                word(&tunnel["name"]),
-                word(&tunnel["id"])
+                "{:<36} {:<16} {connections:<11} {hostnames}",
+                word(&tunnel["id"]),
+                word(&tunnel["name"])
             ),
         );
     }
@@ -132,13 +138,12 @@ pub fn list(config: &Path, json: bool) -> Result<String, Failure> {
 ///
 /// # Errors
 /// When there is no such tunnel.
-pub fn info(config: &Path, name: &str, json: bool) -> Result<String, Failure> {
-    let (state, running) = state(config)?;
-    let tunnels = state["tunnels"].as_array().cloned().unwrap_or_default();
+pub fn info(config: &Path, name: &str, answer: TunnelAnswer) -> Result<String, Failure> {
+    let (tunnels, running) = state(config)?;
     let tunnel = tunnels.iter().find(|tunnel| tunnel["name"] == name || tunnel["id"] == name);
     let tunnel = tunnel.ok_or_else(|| failed(TunnelsError::Unknown(name.to_owned())))?;
-    if json {
-        return Ok(format!("{tunnel:#}\n"));
+    if answer != TunnelAnswer::Text {
+        return Ok(shown(tunnel, answer));
     }
     let mut text = String::new();
     line(&mut text, format_args!("name:      {}", word(&tunnel["name"])));
@@ -152,6 +157,16 @@ pub fn info(config: &Path, name: &str, json: bool) -> Result<String, Failure> {
         return Ok(text);
     }
     line(&mut text, format_args!("serves:    {}", words(&tunnel["serves"]).join(" ")));
+    if tunnel["managed"] == true {
+        for connector in own_rules(tunnel) {
+            line(
+                &mut text,
+                format_args!(
+                    "own rules: connector {connector} keeps the rules of its own configuration; those of this edge are not in force there"
+                ),
+            );
+        }
+    }
     for refusal in words(&tunnel["refused"]) {
         line(&mut text, format_args!("refused:   {refusal}"));
     }
@@ -173,16 +188,16 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.push('\n');
 }
 
-fn word(value: &serde_json::Value) -> &str {
+fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn words(value: &serde_json::Value) -> Vec<&str> {
-    value.as_array().into_iter().flatten().filter_map(serde_json::Value::as_str).collect()
+fn words(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// What the files say, with what the running edge knows of it. The flag says whether one runs.
-fn state(config: &Path) -> Result<(serde_json::Value, bool), Failure> {
+fn state(config: &Path) -> Result<(Vec<Value>, bool), Failure> {
     let tunnels = open(config)?;
     let running = tunnels.edge().listen.admin.and_then(ask);
     let snapshot = tunnels.snapshot().map_err(failed)?;
@@ -196,12 +211,56 @@ fn state(config: &Path) -> Result<(serde_json::Value, bool), Failure> {
         known(&id)
             .unwrap_or_else(|| serde_json::json!({ "name": tunnel.name, "id": id, "hostnames": hostnames }))
     };
-    let tunnels: Vec<_> = snapshot.tunnels().iter().map(tunnel).collect();
-    Ok((serde_json::json!({ "tunnels": tunnels }), running.is_some()))
+    let tunnels = snapshot.tunnels().iter().map(tunnel).collect();
+    Ok((tunnels, running.is_some()))
+}
+
+/// JSON, or the same in YAML.
+fn shown(value: &Value, answer: TunnelAnswer) -> String {
+    match answer {
+        TunnelAnswer::Yaml => yaml(value, 0),
+        TunnelAnswer::Json | TunnelAnswer::Text => format!("{value:#}\n"),
+    }
+}
+
+/// A value in YAML's block style, after `indent` spaces. Scalars and empty collections are written as in JSON, which is YAML.
+fn yaml(value: &Value, indent: usize) -> String {
+    let pad = " ".repeat(indent);
+    let below = |value: &Value| match value {
+        Value::Object(members) if !members.is_empty() => format!("\n{}", yaml(value, indent + 2)),
+        Value::Array(items) if !items.is_empty() => format!("\n{}", yaml(value, indent + 2)),
+        scalar => format!(" {scalar}\n"),
+    };
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            members.iter().map(|(name, value)| format!("{pad}{name}:{}", below(value))).collect()
+        }
+        Value::Array(items) if !items.is_empty() => items
+            .iter()
+            // An item begins behind its dash.
+            .map(|item| format!("{pad}- {}", yaml(item, indent + 2).trim_start()))
+            .collect(),
+        scalar => format!("{pad}{scalar}\n"),
+    }
 }
 
 /// Asks a running edge. `None` when none answers.
-fn ask(admin: SocketAddr) -> Option<serde_json::Value> {
+fn ask(admin: SocketAddr) -> Option<Value> {
     let (_, body) = local::ask(admin, "/tunnels")?;
     serde_json::from_slice(&body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_is_written_in_blocks() {
+        let value = serde_json::json!([
+            { "id": "a", "names": ["x", "y: z"], "connections": [{ "index": 0 }], "none": [] },
+            { "id": "b", "names": null },
+        ]);
+        let text = "- connections:\n    - index: 0\n  id: \"a\"\n  names:\n    - \"x\"\n    - \"y: z\"\n  none: []\n- id: \"b\"\n  names: null\n";
+        assert_eq!(shown(&value, TunnelAnswer::Yaml), text);
+    }
 }

@@ -8,6 +8,10 @@ use super::Form;
 use crate::diagnostic::Findings;
 use crate::yaml::{self, Node, Table};
 
+/// Keys of `originRequest` that only we have.
+const OURS: [&str; 6] =
+    ["tlsCertificate", "tlsKey", "proxyProtocol", "idleTimeout", "balance", "healthCheck"];
+
 /// Reads `originRequest`, of a rule or at the top.
 pub(super) fn decode(node: &Node, form: Form, findings: &mut Findings) -> Option<OriginRequestPatch> {
     let mut table = Table::open(node, "`originRequest`", findings)?;
@@ -26,7 +30,7 @@ pub(super) fn decode(node: &Node, form: Form, findings: &mut Findings) -> Option
     patch.balance = table.take("balance").and_then(|node| yaml::word(node, &Balance::WORDS, findings));
     patch.health_check = table.take("healthCheck").and_then(|node| decode_health_check(node, form, findings));
     patch.access = table.take("access").and_then(|node| decode_access(node, form, findings));
-    form.finish(table, findings);
+    form.finish(table, &OURS, findings);
     Some(patch)
 }
 
@@ -100,7 +104,7 @@ fn decode_ip_rule(node: &Node, form: Form, findings: &mut Findings) -> Option<Ip
     let ports = table.take("ports").and_then(|node| yaml::list(node, findings)).unwrap_or_default();
     let ports = ports.iter().filter_map(|node| yaml::integer(node, 1..=u16::MAX, findings)).collect();
     let allow = table.take("allow").and_then(|node| yaml::boolean(node, findings)).unwrap_or_default();
-    form.finish(table, findings);
+    form.finish(table, &[], findings);
     Some(IpRule { prefix: prefix?.ok()?, ports, allow })
 }
 
@@ -128,7 +132,7 @@ fn decode_health_check(node: &Node, form: Form, findings: &mut Findings) -> Opti
     let timeout = time("timeout", usual.timeout).unwrap_or(usual.timeout);
     let mut count = |key| table.take(key).and_then(|node| yaml::integer(node, 1..=1000, findings));
     let (fall, rise) = (count("fall").unwrap_or(usual.fall), count("rise").unwrap_or(usual.rise));
-    form.finish(table, findings);
+    form.finish_ours(table, findings);
     Some(HealthCheck { path: path.map(str::to_owned), interval, timeout, fall, rise })
 }
 
@@ -142,9 +146,10 @@ fn decode_access(node: &Node, form: Form, findings: &mut Findings) -> Option<Acc
     let tags = table.take("audTag").map(yaml::one_or_many).unwrap_or_default();
     let aud_tag: Vec<String> =
         tags.iter().filter_map(|node| yaml::text(node, findings)).map(str::to_owned).collect();
-    let access = Access { required, team_name, aud_tag, environment, issuer, keys_url, header };
+    let access =
+        Access { required, team_name, aud_tag, environment, issuer, keys_url, header, ceiling: None };
     check_access(&access, &table, findings);
-    form.finish(table, findings);
+    form.finish(table, &["issuer", "keysUrl", "header"], findings);
     Some(access)
 }
 

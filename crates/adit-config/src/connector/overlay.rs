@@ -89,7 +89,7 @@ fn said(diagnostic: &Diagnostic) -> String {
 
 fn read(source: &Source, flags: &[Flag]) -> Result<(ConnectorFile, Vec<Diagnostic>), Report> {
     let mut findings = Findings::new(source);
-    let root = yaml::parse(&mut findings);
+    let root = yaml::parse_lenient(&mut findings);
     let file = root.and_then(|root| decode(&overlaid(root, flags), &mut findings));
     findings.finish(file)
 }

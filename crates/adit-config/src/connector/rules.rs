@@ -11,6 +11,9 @@ use crate::diagnostic::Findings;
 use crate::policy;
 use crate::yaml::{self, Node, Span, Table};
 
+/// Keys of a rule that only we have.
+const OURS: [&str; 2] = ["services", "edge"];
+
 /// Said of a file without rules.
 pub(crate) const NO_RULES: &str = "there are no ingress rules: every request gets a 503";
 
@@ -57,9 +60,9 @@ impl RuleDecoder<'_> {
         let hostname = filters.hostname.map(|node| self.hostname(node));
         let path = filters.path.map(|node| self.path(number, node));
         self.check_position(number, &filters, table.span());
-        let edge = table.take("edge").filter(|_| self.form == Form::File);
+        let edge = table.take("edge").filter(|_| self.form != Form::Wire);
         let edge = edge.and_then(|node| self.edge(node, filters.path.is_some()));
-        self.form.finish(table, self.findings);
+        self.form.finish(table, &OURS, self.findings);
         let (service, more) = services?;
         Some(Rule {
             hostname: hostname.unwrap_or(Some(None))?,
@@ -89,7 +92,7 @@ impl RuleDecoder<'_> {
         let Some(several) = several else {
             return Some((self.service(number, one, table.span(), origin)?, Vec::new()));
         };
-        if one.is_some() && self.form == Form::File {
+        if one.is_some() && self.form != Form::Wire {
             let message = format!("rule #{number} has `service` and `services`");
             self.findings.error(table.key_span("services"), message).help("write one of them");
             return None;

@@ -53,10 +53,8 @@ pub(super) fn decode(table: &mut Table<'_>, file: &mut ConnectorFile, findings: 
     file.metrics = table.take("metrics").and_then(|node| decode_metrics(node, findings));
     file.grace_period = table.take("grace-period").and_then(|node| decode_grace_period(node, findings));
     file.retries = table.take("retries").and_then(|node| yaml::integer(node, 0..=u32::MAX, findings));
-    let loglevel = table.take("loglevel");
-    file.loglevel = loglevel.and_then(|node| yaml::one_word(node, &LOG_LEVELS, findings));
-    let transport_loglevel = table.take("transport-loglevel");
-    file.transport_loglevel = transport_loglevel.and_then(|node| yaml::one_word(node, &LOG_LEVELS, findings));
+    file.loglevel = table.take("loglevel").and_then(|node| decode_level(node, findings));
+    file.transport_loglevel = table.take("transport-loglevel").and_then(|node| decode_level(node, findings));
     file.logfile = take_path(table, "logfile", findings);
     file.edge_ip_version = table.take("edge-ip-version").and_then(|node| decode_ip_version(node, findings));
     file.edge_bind_address = table.take("edge-bind-address").and_then(|node| decode_ip(node, findings));
@@ -86,10 +84,10 @@ pub(super) fn decode_warp(node: &Node, form: Form, findings: &mut Findings) -> W
     if let Some(node) = table.take("ipRules") {
         warp.ip_rules = origin_request::decode_ip_rules(node, form, findings);
     }
-    if table.take("enabled").is_some() && form == Form::File {
+    if table.take("enabled").is_some() && form != Form::Wire {
         findings.warning(table.key_span("enabled"), "`enabled` has no effect").help("remove it");
     }
-    form.finish(table, findings);
+    form.finish(table, &["ipRules"], findings);
     warp
 }
 
@@ -159,6 +157,21 @@ fn decode_metrics(node: &Node, findings: &mut Findings) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// cloudflared starts with a level that it does not know.
+fn decode_level(node: &Node, findings: &mut Findings) -> Option<String> {
+    let level = yaml::text(node, findings)?;
+    if LOG_LEVELS.contains(&level) {
+        return Some(level.to_owned());
+    }
+    let known = yaml::did_you_mean(level, LOG_LEVELS);
+    let help = known.map_or_else(
+        || format!("known: {}", LOG_LEVELS.join(", ")),
+        |meant| format!("did you mean `{meant}`?"),
+    );
+    findings.warning(node.span, format!("`{level}` is not a log level: it has no effect")).help(help);
+    None
 }
 
 fn decode_grace_period(node: &Node, findings: &mut Findings) -> Option<Duration> {

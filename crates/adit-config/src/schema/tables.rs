@@ -105,6 +105,7 @@ pub(super) const TABLES: &[Table] = &[
             ("protocol", "'auto|'quic|'http2", "Transport to the edge"),
             ("acme", "@acme", "Certificates that this connector ends TLS with"),
             ("data-dir", "text", "Folder of those certificates"),
+            ("accept-rules", "false|@accept-rules", "What is accepted of rules that the edge pushes"),
             INGRESS,
             ORIGIN,
             WARP,
@@ -335,6 +336,19 @@ pub(super) const TABLES: &[Table] = &[
             ("idleTimeout", "time", ""),
             ("balance", "text", ""),
             ("healthCheck", "@health-check", ""),
+        ],
+    ),
+    table(
+        "accept-rules",
+        "`accept-rules`",
+        &[
+            ("services", "texts", "http://localhost:*, https://*.lan:443, unix:/run/app/*, bastion"),
+            ("files", "texts", "Files that such rules may name"),
+            (
+                "ipRules",
+                "list @ip-rule",
+                "Where bastions, SOCKS clients and ports of the edge may go at most",
+            ),
         ],
     ),
     table("ip-rule", "an IP rule", &[("prefix", "text", ""), ("ports", "any", ""), ("allow", "bool", "")]),

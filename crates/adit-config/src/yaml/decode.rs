@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Kind, Node, Span, did_you_mean};
-use crate::diagnostic::Findings;
+use crate::diagnostic::{Diagnostic, Findings, Severity};
 use crate::duration::parse_duration;
 
 /// A table whose keys are asked for by name. What nobody asked for is unknown.
@@ -59,6 +59,12 @@ impl<'n> Table<'n> {
         self.find(key).is_some()
     }
 
+    /// Whether a key is there with a value, be it an empty list or table.
+    #[must_use]
+    pub fn has_value(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|node| !node.is_null())
+    }
+
     /// Whether a key is there and says no.
     #[must_use]
     pub fn is_off(&self, key: &str) -> bool {
@@ -84,14 +90,33 @@ impl<'n> Table<'n> {
         value
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that nobody asked for as errors.
     pub fn finish(self, findings: &mut Findings) {
+        self.report_unknown(|_| Severity::Error, findings);
+    }
+
+    /// Reports the keys that nobody asked for as warnings, as cloudflared does; those that look like one of `ours` as errors.
+    pub fn finish_lenient(self, ours: &[&str], findings: &mut Findings) {
+        let severity = |meant: Option<&str>| match meant.is_some_and(|meant| ours.contains(&meant)) {
+            true => Severity::Error,
+            false => Severity::Warning,
+        };
+        self.report_unknown(severity, findings);
+    }
+
+    fn report_unknown(self, severity: impl Fn(Option<&str>) -> Severity, findings: &mut Findings) {
         #[cfg(test)]
         asked::note(&self.what, &self.asked);
         for (key, _) in self.entries {
             let name = key.as_text().unwrap_or_default();
             if !self.asked.contains(&name) {
-                unknown_key(key.span, name, &self.asked, findings);
+                let meant = did_you_mean(name, self.asked.iter().copied());
+                let message = format!("unknown key `{name}`");
+                let diagnostic = match severity(meant) {
+                    Severity::Error => findings.error(key.span, message),
+                    Severity::Warning => findings.warning(key.span, message + ": it has no effect"),
+                };
+                suggest(diagnostic, meant, &self.asked);
             }
         }
     }
@@ -101,9 +126,8 @@ impl<'n> Table<'n> {
     }
 }
 
-fn unknown_key(span: Span, name: &str, known: &[&'static str], findings: &mut Findings) {
-    let diagnostic = findings.error(span, format!("unknown key `{name}`"));
-    match did_you_mean(name, known.iter().copied()) {
+fn suggest(diagnostic: &mut Diagnostic, meant: Option<&str>, known: &[&'static str]) {
+    match meant {
         Some(meant) => diagnostic.help(format!("did you mean `{meant}`?")),
         None if known.len() <= 12 => diagnostic.help(format!("known keys: {}", known.join(", "))),
         None => diagnostic,
@@ -217,6 +241,8 @@ pub fn parse_period(word: &str) -> Option<Duration> {
 pub fn truth_of(node: &Node) -> Option<bool> {
     match &node.kind {
         Kind::Plain(word) => truth(word),
+        // Go's library reads these words of YAML 1.1 in quotes as well.
+        Kind::Quoted(word) if !matches!(word.to_ascii_lowercase().as_str(), "true" | "false") => truth(word),
         _ => None,
     }
 }
@@ -266,8 +292,8 @@ pub fn one_word(node: &Node, words: &[&'static str], findings: &mut Findings) ->
 /// What YAML 1.1 and 1.2 take for a truth value.
 pub(super) fn truth(word: &str) -> Option<bool> {
     match word {
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
         _ => None,
     }
 }

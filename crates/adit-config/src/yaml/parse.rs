@@ -12,15 +12,31 @@ use crate::diagnostic::Findings;
 /// Reads the one document of a file. `None` after a syntax error, which is then among the findings. An empty file is
 /// null.
 pub fn parse(findings: &mut Findings) -> Option<Node> {
+    read(findings, Strictness::Strict)
+}
+
+/// The same as cloudflared reads its file: what follows the first document, and tags that are not known, are warnings.
+pub fn parse_lenient(findings: &mut Findings) -> Option<Node> {
+    read(findings, Strictness::Lenient)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    Strict,
+    Lenient,
+}
+
+fn read(findings: &mut Findings, strictness: Strictness) -> Option<Node> {
     let source = findings.source().clone();
     let options = granit_parser::options! {
         emit_comments: false,
         flow_nesting_limit: DEPTH_MAX,
         block_nesting_limit: DEPTH_MAX,
     };
-    let mut builder = Builder::new(findings);
+    let mut builder = Builder::new(findings, strictness);
     for event in Parser::new_from_str_with_options(source.text(), options) {
         match event {
+            Ok((Event::DocumentStart(..), span)) if builder.ends_here(place(&span)) => break,
             Ok((event, span)) => builder.event(event, place(&span))?,
             Err(error) => {
                 syntax_error(findings, &error);
@@ -51,12 +67,23 @@ struct Builder<'f> {
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     documents: usize,
+    strictness: Strictness,
     root: Option<Node>,
 }
 
 impl<'f> Builder<'f> {
-    fn new(findings: &'f mut Findings) -> Self {
-        Self { findings, open: Vec::new(), anchors: HashMap::new(), nodes: 0, documents: 0, root: None }
+    fn new(findings: &'f mut Findings, strictness: Strictness) -> Self {
+        let (open, anchors) = (Vec::new(), HashMap::new());
+        Self { findings, open, anchors, nodes: 0, documents: 0, strictness, root: None }
+    }
+
+    /// Whether a document begins that is not read.
+    fn ends_here(&mut self, span: Span) -> bool {
+        let ends = self.strictness == Strictness::Lenient && self.documents > 0;
+        if ends {
+            self.findings.warning(span, "a second document begins here: it has no effect").help("remove it");
+        }
+        ends
     }
 
     /// Takes the next event. `None` ends the reading: the rest would make no sense.
@@ -105,7 +132,11 @@ impl<'f> Builder<'f> {
 
     fn check_tag(&mut self, tag: Option<&Tag>, span: Span) {
         if let Some(tag) = tag.filter(|tag| tag.core_suffix().is_none() && tag.original() != "!") {
-            self.findings.error(span, format!("the tag `{}` is not known here", tag.original()));
+            let message = format!("the tag `{}` is not known here", tag.original());
+            match self.strictness {
+                Strictness::Strict => self.findings.error(span, message),
+                Strictness::Lenient => self.findings.warning(span, message),
+            };
         }
     }
 

@@ -127,14 +127,15 @@ async fn fetch(access: &Access) -> Result<JwkSet, String> {
         None => {
             let issuer = access.issuer();
             let about = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-            get::<Discovery>(&about).await?.jwks_uri
+            get::<Discovery>(access, &about).await?.jwks_uri
         }
     };
-    get(&url).await
+    get(access, &url).await
 }
 
-async fn get<T: for<'de> Deserialize<'de>>(url: &str) -> Result<T, String> {
-    match origin::json("GET", url, &OriginRequest::default()).await? {
+async fn get<T: for<'de> Deserialize<'de>>(access: &Access, url: &str) -> Result<T, String> {
+    let settings = OriginRequest { ceiling: access.ceiling.clone(), ..OriginRequest::default() };
+    match origin::json("GET", url, &settings).await? {
         (200, value) => Ok(value),
         (status, _) => Err(format!("{url}: the answer is {status}")),
     }

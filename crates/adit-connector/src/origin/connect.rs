@@ -1,9 +1,10 @@
 //! From a service to an open connection: resolve, connect, TLS. Names are resolved anew each time.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_policy::ingress::{OriginRequest, Service};
+use adit_policy::ingress::{OriginRequest, Service, destination_of};
 use hyper_util::client::proxy::matcher::Intercept;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
@@ -31,7 +32,7 @@ pub(crate) struct Route {
 /// [`OriginError`] names the address and the step.
 pub(crate) async fn connect(origin: &Origin, server_name: Option<&str>) -> Result<Route, OriginError> {
     let (shown, limit) = (origin.service.to_string(), origin.settings.connect_timeout);
-    let proxy = proxy::of(&origin.service);
+    let proxy = proxy::of(origin);
     let connecting = async {
         match &origin.service {
             Service::Unix { path, .. } => UnixStream::connect(path).await.map(Raw::Unix),
@@ -93,10 +94,10 @@ pub(super) async fn resolve(origin: &Origin, host: &str, port: u16) -> Result<Ve
     }
 }
 
-/// Those of the addresses that the rule's `ipRules` allow.
+/// Those of the addresses that the rule's `ipRules` allow, in the form in which they were judged.
 pub(super) fn allowed(origin: &Origin, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let allowed = |address: &SocketAddr| origin.settings.allows(address.ip(), address.port());
-    addresses.into_iter().filter(allowed).collect()
+    let judged = addresses.into_iter().map(destination_of);
+    judged.filter(|address| origin.settings.allows(*address)).collect()
 }
 
 /// Connects to one of these addresses of what is `shown`.
@@ -121,14 +122,34 @@ async fn connect_tcp(origin: &Origin, host: &str, port: u16) -> std::io::Result<
 }
 
 async fn connect_addresses(settings: &OriginRequest, addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
+    let admitted = admitted(settings, addresses)?;
     let stream =
-        if settings.no_happy_eyeballs { in_turn(addresses).await? } else { side_by_side(addresses).await? };
+        if settings.no_happy_eyeballs { in_turn(&admitted).await? } else { side_by_side(&admitted).await? };
     stream.set_nodelay(true)?;
     let keep_alive = TcpKeepalive::new().with_time(settings.tcp_keep_alive);
     // Not every system takes it, and the connection is good without.
     drop(SockRef::from(&stream).set_tcp_keepalive(&keep_alive));
     Ok(stream)
 }
+
+/// Those of the addresses that a rule of the edge may reach. Whatever name led there, the address that is dialled is judged.
+fn admitted<'a>(
+    settings: &OriginRequest,
+    addresses: &'a [SocketAddr],
+) -> std::io::Result<Cow<'a, [SocketAddr]>> {
+    if settings.ceiling.is_none() {
+        return Ok(Cow::Borrowed(addresses));
+    }
+    let judged = addresses.iter().copied().map(destination_of);
+    let admitted: Vec<SocketAddr> = judged.filter(|address| settings.admits(address.ip())).collect();
+    match admitted.is_empty() && !addresses.is_empty() {
+        true => Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, NOT_ADMITTED)),
+        false => Ok(Cow::Owned(admitted)),
+    }
+}
+
+/// Said of a rule of the edge that leads to a special address.
+const NOT_ADMITTED: &str = "a rule of the edge may not reach this address (`accept-rules`)";
 
 async fn in_turn(addresses: &[SocketAddr]) -> std::io::Result<TcpStream> {
     let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");

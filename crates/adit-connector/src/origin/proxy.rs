@@ -10,6 +10,8 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::Origin;
+
 /// Bytes of a proxy's answer to CONNECT.
 const ANSWER_MAX: usize = 8 * 1024;
 
@@ -25,10 +27,11 @@ pub(crate) struct Forward {
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// The proxy for a service, if there is one.
-pub(super) fn of(service: &Service) -> Option<Intercept> {
-    let Service::Http { tls, host, authority, .. } = service else { return None };
-    if is_this_machine(host) {
+/// The proxy for an origin, if there is one. For rules of the edge there is none: a proxy would dial addresses that nobody
+/// here has judged.
+pub(super) fn of(origin: &Origin) -> Option<Intercept> {
+    let Service::Http { tls, host, authority, .. } = &origin.service else { return None };
+    if origin.settings.ceiling.is_some() || is_this_machine(host) {
         return None;
     }
     let scheme = if *tls { "https" } else { "http" };

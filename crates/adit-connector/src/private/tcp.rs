@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use adit_http::relay::both_unless;
-use adit_policy::ingress::{OriginRequest, WarpRouting};
+use adit_policy::ingress::{OriginRequest, WarpRouting, destination_of};
 use adit_tunnel::connector::{Duplex, RequestBody, StreamRequest};
 use adit_wire::fields::Fields;
 use bytes::Bytes;
@@ -28,6 +28,7 @@ pub(crate) async fn connect(
 ) -> Result<(), Problem> {
     let text = std::str::from_utf8(&request.target).unwrap_or_default();
     let to: SocketAddr = text.parse().map_err(|_| Problem::Malformed("raw TCP goes to ip:port"))?;
+    let to = destination_of(to);
     let flow = offer(connector, to)?;
     let stream = tokio::select! {
         biased;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adit_policy::ingress::destination_of;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::connector::UdpSessions;
 use adit_tunnel::datagrams::Datagrams;
@@ -121,8 +122,9 @@ impl Sessions {
     }
 
     fn try_open(self: &Rc<Self>, id: Uuid, to: SocketAddr, idle: Duration) -> Result<(), NotOpened> {
-        let flow = offer(&self.connector, to)?;
-        let udp = bind(to).map_err(|error| NotOpened::Socket(to, error))?;
+        let dialled = destination_of(to);
+        let flow = offer(&self.connector, dialled)?;
+        let udp = bind(dialled).map_err(|error| NotOpened::Socket(to, error))?;
         let metrics = &self.connector.metrics;
         metrics.udp_total.inc();
         let idle = if idle.is_zero() { IDLE } else { idle.min(IDLE_MAX) };

@@ -21,28 +21,50 @@ pub struct Versioned {
 
 /// The configurations in force, by tunnel.
 #[derive(Debug, Default)]
-pub(super) struct HeldConfigurations(HashMap<TunnelId, Versioned>);
+pub(super) struct HeldConfigurations {
+    held: HashMap<TunnelId, Versioned>,
+    /// Of tunnels whose configuration was taken back: the version that says so.
+    released: HashMap<TunnelId, i32>,
+}
+
+/// A configuration without rules.
+const NOTHING: &[u8] = b"{}";
 
 impl HeldConfigurations {
     /// Takes over those of a snapshot. What has not changed keeps its version.
     pub(super) fn renew(&mut self, snapshot: &Snapshot, now: SystemTime) {
-        let old = std::mem::take(&mut self.0);
+        let old = std::mem::take(&mut self.held);
         for tunnel in snapshot.tunnels() {
-            let Some(held) = &tunnel.held else { continue };
             let known = old.get(&tunnel.id);
-            let version = match known {
-                Some(known) if known.json == held.json => known.version,
-                // Two changes in one second, or a clock that was set back.
-                Some(known) => version_at(now).max(known.version.saturating_add(1)),
-                None => version_at(now),
+            let Some(held) = &tunnel.held else {
+                if let Some(known) = known {
+                    self.released.insert(tunnel.id, after(known.version, now));
+                }
+                continue;
             };
-            self.0.insert(tunnel.id, Versioned { version, json: held.json.clone() });
+            let version = match (known, self.released.remove(&tunnel.id)) {
+                (Some(known), _) if known.json == held.json => known.version,
+                // Two changes in one second, or a clock that was set back.
+                (Some(known), _) => after(known.version, now),
+                (None, Some(version)) => after(version, now),
+                (None, None) => version_at(now),
+            };
+            self.held.insert(tunnel.id, Versioned { version, json: held.json.clone() });
         }
     }
 
     pub(super) fn of(&self, tunnel: TunnelId) -> Option<Versioned> {
-        self.0.get(&tunnel).cloned()
+        self.held.get(&tunnel).cloned()
     }
+
+    /// The empty configuration of a tunnel whose rules were taken back.
+    pub(super) fn released(&self, tunnel: TunnelId) -> Option<Versioned> {
+        self.released.get(&tunnel).map(|version| Versioned { version: *version, json: NOTHING.into() })
+    }
+}
+
+fn after(version: i32, now: SystemTime) -> i32 {
+    version_at(now).max(version.saturating_add(1))
 }
 
 fn version_at(now: SystemTime) -> i32 {
@@ -64,17 +86,21 @@ mod tests {
     const ID: TunnelId = TunnelId(Uuid::from_u128(1));
 
     fn snapshot(json: &str) -> Snapshot {
+        with(Some(Held {
+            json: json.as_bytes().into(),
+            claims: Claims::default(),
+            layers: Layers::default(),
+        }))
+    }
+
+    fn with(held: Option<Held>) -> Snapshot {
         let tunnel = Tunnel {
             id: ID,
             name: "home".to_owned(),
             secret: TunnelSecret::new(vec![1; 32]),
             account_tag: None,
             grant: Grant::default(),
-            held: Some(Held {
-                json: json.as_bytes().into(),
-                claims: Claims::default(),
-                layers: Layers::default(),
-            }),
+            held,
         };
         Snapshot::new(Hostname::parse("home.example").unwrap(), HttpMode::Redirect, vec![tunnel])
     }
@@ -92,5 +118,21 @@ mod tests {
         assert_eq!(version("{1}", start + Duration::from_secs(60)), 1060);
         assert_eq!(version("{2}", start + Duration::from_secs(60)), 1061);
         assert_eq!(version("{3}", UNIX_EPOCH), 1062);
+    }
+
+    #[test]
+    fn rules_that_are_taken_back_leave_an_empty_configuration_that_is_newer() {
+        let now = UNIX_EPOCH + EPOCH + Duration::from_secs(1000);
+        let mut held = HeldConfigurations::default();
+        held.renew(&with(None), now);
+        assert_eq!(held.released(ID), None, "there never was one");
+        held.renew(&snapshot("{1}"), now);
+        held.renew(&with(None), now);
+        let released = held.released(ID).unwrap();
+        assert_eq!((held.of(ID), released.version, &*released.json), (None, 1001, NOTHING));
+        held.renew(&with(None), now + Duration::from_secs(9));
+        assert_eq!(held.released(ID).unwrap().version, 1001);
+        held.renew(&snapshot("{1}"), now);
+        assert_eq!((held.of(ID).unwrap().version, held.released(ID)), (1002, None));
     }
 }

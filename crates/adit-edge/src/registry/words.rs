@@ -40,8 +40,9 @@ impl Words {
 
     /// The word about a route: that of the held configuration, else that of the connector that came last.
     fn about(&self, snapshot: &Snapshot, route: &Route, claimants: &[Claimant]) -> Option<Arc<Layer>> {
-        if let Some(held) = snapshot.tunnel(route.tunnel).and_then(|tunnel| tunnel.held.as_ref()) {
-            return held.layers.find(&route.pattern).cloned();
+        let held = snapshot.tunnel(route.tunnel).and_then(|tunnel| tunnel.held.as_ref());
+        if let Some(layer) = held.and_then(|held| held.layers.find(&route.pattern)) {
+            return Some(layer.clone());
         }
         let serves = |claimant: &&Claimant| {
             let named = route.connectors.is_empty() || route.connectors.contains(&claimant.connector);

@@ -316,3 +316,99 @@ async fn what_a_connector_tells_of_itself_fits_in_a_file() {
     let again = program::run(["tunnel", "--metrics", metrics, "diag", "--diag-output", &file]);
     assert_eq!(again.code, Some(1), "nothing is overwritten");
 }
+
+/// cloudflared starts with keys that it does not know, and so do we. What only we have is checked to the letter.
+#[tokio::test]
+async fn unknown_keys_of_cloudflared_s_part_are_warnings_and_those_of_ours_errors() {
+    let (edge, flags) = edge();
+    let config = edge.file("config.yml");
+    let head = format!("credentials-file: {}\n", edge.file("home.json").display());
+    let text = format!(
+        "{head}tunnel-token: x\nconnections: 4\noriginRequest: {{ noTlsVerify: true }}\nloglevel: warning\ningress:\n  - {{ hostname: {APP}, service: 'http_status:201', comment: mine, originRequest: {{ http2origin: yes }} }}\n  - service: http_status:404\n---\nmore: 1\n"
+    );
+    fs::write(&config, &text).unwrap();
+    let mut command = Command::new(program::adit());
+    command
+        .args(["connect", "--log-format", "json", "--loglevel", "info", "--config"])
+        .arg(&config)
+        .args(&flags);
+    let connector = Program::start(&mut command);
+    drop(connector.says_times("Registered tunnel connection", 4));
+    drop(connector.says("unknown key `tunnel-token`"));
+    let warnings = json(&metrics_of(&connector), "/ready").await["configurationWarnings"].to_string();
+    for part in ["config.yml:2:1", "connections", "did you mean `noTLSVerify`?", "comment", "second document"]
+    {
+        assert!(warnings.contains(part), "{part} in {warnings}");
+    }
+    let path = config.to_str().unwrap();
+    let check = program::run(["check", path]);
+    assert!(check.code == Some(0) && check.stdout.contains("unknown key `comment`"), "{check:?}");
+    assert_eq!(program::run(["check", "--strict", path]).code, Some(2));
+    let rule = format!("hostname: {APP}, service: 'http_status:201'");
+    for ours in [
+        format!("ingress: [{{ {rule}, edge: {{ cahce: static }} }}, {{ service: 'http_status:404' }}]"),
+        format!("ingress: [{{ {rule}, edgee: {{}} }}, {{ service: 'http_status:404' }}]"),
+        "accept-rule: false".to_owned(),
+        "accept-rules: { service: ['http://localhost:*'] }".to_owned(),
+        "accept-rules: { services: [localhost] }".to_owned(),
+    ] {
+        fs::write(&config, format!("{head}{ours}\n")).unwrap();
+        assert_eq!(program::run(["check", path]).code, Some(2), "{ours}");
+    }
+}
+
+/// What scripts call under cloudflared's name: it does it, or says in a line what to do instead.
+#[test]
+fn every_command_of_cloudflared_is_done_or_says_what_to_do() {
+    let edge = Edge::plan().tunnel("home", &[APP]).start();
+    let path = edge.file("cloudflared");
+    std::os::unix::fs::symlink(program::adit(), &path).unwrap();
+    let config = edge.config();
+    let config = config.to_str().unwrap();
+    for (line, code, part) in [
+        ("--version", 0, "cloudflared version 20"),
+        ("-v", 0, "(built "),
+        ("version", 0, "cloudflared version 20"),
+        ("update", 0, "does not update itself"),
+        ("--no-autoupdate update --beta", 0, "does not update itself"),
+        ("service install TOKEN", 1, "systemd unit"),
+        ("service uninstall", 0, "no service was installed"),
+        ("tail --connector-id x UUID", 1, "adit status"),
+        ("tunnel login", 0, "tunnel create"),
+        ("tunnel route dns home app.example.test", 0, "DNS record"),
+        ("tunnel route dns --overwrite-dns home app.example.test", 0, "DNS record"),
+        ("tunnel route dns -f home app.example.test", 0, "DNS record"),
+        ("tunnel route lb home a b", 0, "several"),
+        ("tunnel route ip add 10.0.0.0/8 home", 1, "ipRules"),
+        ("tunnel vnet list", 1, "ports"),
+        ("tunnel cleanup home", 0, "five seconds"),
+        ("access login https://a.example", 1, "no login yet"),
+        ("access token -app=https://a.example", 1, "no login yet"),
+        ("access curl https://a.example -v -XPOST", 1, "curl itself"),
+        ("access ssh-gen --hostname a.example", 1, "ssh keys"),
+        ("access ssh-config --hostname a.example", 0, "ProxyCommand"),
+        ("tunnel --config CONFIG info home --output json", 0, "\"hostnames\""),
+        ("tunnel --config CONFIG info -o yaml home", 0, "hostnames:"),
+        ("tunnel --config CONFIG list --output json", 0, "[\n"),
+        ("--loglevel=info --config=CONFIG tunnel list -output yaml", 0, "- connections: []"),
+        ("--config CONFIG --loglevel info tunnel list --name nobody --output json", 0, "[]"),
+        (
+            "tunnel --metrics 127.0.0.1:1 diag --no-diag-logs --no-diag-metrics --no-diag-network",
+            1,
+            "no connector answers",
+        ),
+        ("tunnel --metrics 127.0.0.1:1 health", 1, "no connector answers"),
+    ] {
+        let words: Vec<String> = line.split(' ').map(|word| word.replace("CONFIG", config)).collect();
+        let ended = Command::new(&path).args(&words).output().unwrap();
+        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        assert!(
+            ended.status.code() == Some(code) && said.contains(part),
+            "{line}: {:?} {said}",
+            ended.status
+        );
+    }
+    let listed = program::run(["tunnel", "--config", config, "list", "--output", "json"]);
+    let tunnels: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(tunnels[0]["name"], "home", "a list, as cloudflared's: scripts look for `id` by `name`");
+}

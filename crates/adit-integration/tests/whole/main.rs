@@ -10,6 +10,7 @@ mod browser;
 mod cache;
 mod certificates;
 mod command;
+mod consent;
 mod door;
 mod failover;
 mod fields;

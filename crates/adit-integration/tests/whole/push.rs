@@ -7,7 +7,7 @@ use adit_tunnel::edge::Connection;
 use http::StatusCode;
 use tokio::task::LocalSet;
 
-/// An edge inside the test, and a connector whose own file answers 404.
+/// An edge inside the test, and a connector without rules of its own.
 struct Scene {
     edge: adit::edge::Running,
     folder: tempfile::TempDir,
@@ -18,7 +18,7 @@ impl Scene {
     async fn new(way: Way) -> Self {
         let folder = Edge::plan().tunnel("home", &[APP]).into_folder();
         let edge = adit::edge::start(&folder.path().join("edge.yml")).unwrap();
-        let rules = "ha-connections: 1\ningress:\n  - service: http_status:404\n";
+        let rules = "ha-connections: 1\n";
         let connector = Connector::start_at(way, folder.path(), &edge.addresses.tunnel, "home", rules);
         let mut changes = edge.edge.registry.watch();
         while edge.edge.registry.sessions().is_empty() {
@@ -53,7 +53,7 @@ async fn a_pushed_configuration_is_served_and_a_bad_one_changes_nothing() {
         let work = async {
             let scene = Scene::new(way).await;
             let connection = scene.connection();
-            assert_eq!(scene.answer().await.0, StatusCode::NOT_FOUND, "{way:?}");
+            assert_eq!(scene.answer().await.0, StatusCode::SERVICE_UNAVAILABLE, "{way:?}");
 
             let applied = connection.push_configuration(3, to_origin(&origin).as_bytes()).await.unwrap();
             assert_eq!((applied.version, &applied.error), (3, &None), "{way:?}");
@@ -75,7 +75,7 @@ async fn a_pushed_configuration_is_served_and_a_bad_one_changes_nothing() {
 }
 
 /// `edge.yml` with these rules for the tunnel that a command created.
-fn hold(edge: &Edge, rules: &str) {
+pub(crate) fn hold(edge: &Edge, rules: &str) {
     let path = edge.file("edge.yml");
     let text = std::fs::read_to_string(&path).unwrap();
     let before = text.split("tunnels:").next().unwrap();
@@ -88,7 +88,7 @@ async fn asked(edge: &Edge, host: &str) -> Option<u16> {
     visitor.send(host, request).await.ok().map(|answer| answer.status().as_u16())
 }
 
-async fn serves(edge: &Edge, host: &str, status: u16) {
+pub(crate) async fn serves(edge: &Edge, host: &str, status: u16) {
     let asking = async {
         // A name that is not known yet gets no handshake.
         while asked(edge, host).await != Some(status) {

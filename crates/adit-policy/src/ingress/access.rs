@@ -1,5 +1,9 @@
 //! `access`: which token a rule wants (cloudflared: `ingress/middleware/jwtvalidator.go`), from any issuer.
 
+use std::sync::Arc;
+
+use super::Ceiling;
+
 /// Field in which Cloudflare Access sends its token.
 const HEADER: &str = "Cf-Access-Jwt-Assertion";
 
@@ -21,6 +25,8 @@ pub struct Access {
     /// Field of the request that holds the token, in place of `Cf-Access-Jwt-Assertion`; ours. In `Authorization` it
     /// follows `Bearer`.
     pub header: Option<String>,
+    /// What the fetching of keys may reach, where the rule is not the connector's own.
+    pub ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Access {

@@ -1,12 +1,13 @@
 //! How to talk to an origin: `originRequest` in cloudflared's configuration, with its defaults.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, Balance, HealthCheck};
+use super::{Access, Balance, Ceiling, HealthCheck, dialled};
 
 /// Settings of the requests to one origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct OriginRequest {
     pub health_check: Option<HealthCheck>,
     /// Check of the visitor's token at the connector.
     pub access: Option<Access>,
+    /// What the rule may reach, where it is not the connector's own.
+    pub ceiling: Option<Arc<Ceiling>>,
 }
 
 /// Settings that may be given; what is `None` comes from the level above.
@@ -180,6 +183,7 @@ impl Default for OriginRequest {
             balance: Balance::RoundRobin,
             health_check: None,
             access: None,
+            ceiling: None,
         }
     }
 }
@@ -214,24 +218,24 @@ impl OriginRequestPatch {
             balance: self.balance.unwrap_or(base.balance),
             health_check: self.health_check.as_ref().or(base.health_check.as_ref()).cloned(),
             access: self.access.as_ref().or(base.access.as_ref()).cloned(),
+            ceiling: base.ceiling.clone(),
         }
     }
 }
 
 impl OriginRequest {
-    /// Whether the SOCKS proxy may connect there. Without a rule that matches, the answer is no.
+    /// Whether a bastion or a SOCKS client may go there. Without a rule that matches, the answer is no.
     #[must_use]
-    pub fn allows(&self, address: IpAddr, port: u16) -> bool {
-        allows(&self.ip_rules, address, port)
+    pub fn allows(&self, to: SocketAddr) -> bool {
+        dialled::allows(&self.ip_rules, to.ip(), to.port())
+            && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.admits_flow(to))
     }
-}
 
-/// Whether the rules allow it; the first match decides.
-pub(super) fn allows(rules: &[IpRule], address: IpAddr, port: u16) -> bool {
-    let applies = |rule: &&IpRule| {
-        rule.prefix.contains(address) && (rule.ports.is_empty() || rule.ports.contains(&port))
-    };
-    rules.iter().find(applies).is_some_and(|rule| rule.allow)
+    /// Whether a connection may be made to this address, whatever name led there.
+    #[must_use]
+    pub fn admits(&self, address: IpAddr) -> bool {
+        self.ceiling.as_ref().is_none_or(|ceiling| ceiling.admits(address))
+    }
 }
 
 impl IpPrefix {
@@ -271,6 +275,12 @@ impl FromStr for IpPrefix {
         let (value, width) = as_bits(address);
         if bits > width {
             return Err(IpPrefixError);
+        }
+        // `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+        if let (IpAddr::V4(v4), IpAddr::V6(_), 96..) = (address.to_canonical(), address, bits) {
+            let bits = bits - 96;
+            let value = network(u128::from(v4.to_bits()), 32 - bits);
+            return Ok(Self { address: from_bits(value, 32), bits });
         }
         Ok(Self { address: from_bits(network(value, width - bits), width), bits })
     }

@@ -248,7 +248,8 @@ fn ip_rules_decide_in_order_and_deny_by_default() {
         ],
         ..OriginRequest::default()
     };
-    let allows = |address: &str, port| origin.allows(address.parse().unwrap(), port);
+    let allows =
+        |address: &str, port| origin.allows(std::net::SocketAddr::new(address.parse().unwrap(), port));
     assert!(allows("10.2.3.4", 80));
     assert!(allows("::ffff:10.2.3.4", 80));
     assert!(allows("2001:db8:1::1", 1));
@@ -258,7 +259,7 @@ fn ip_rules_decide_in_order_and_deny_by_default() {
     {
         assert!(!allows(address, port), "{address} {port}");
     }
-    assert!(!OriginRequest::default().allows("127.0.0.1".parse().unwrap(), 80));
+    assert!(!OriginRequest::default().allows("127.0.0.1:80".parse().unwrap()));
 }
 
 #[test]
@@ -268,7 +269,9 @@ fn networks_are_read_and_written() {
         ("0.0.0.0/0", Some("0.0.0.0/0")),
         ("::/0", Some("::/0")),
         ("::1/128", Some("::1/128")),
-        ("::ffff:1.2.3.4/96", Some("::ffff:0.0.0.0/96")),
+        // All of IPv4, as in Go: addresses are compared in their canonical form.
+        ("::ffff:1.2.3.4/96", Some("0.0.0.0/0")),
+        ("::ffff:10.1.2.3/104", Some("10.0.0.0/8")),
         ("1.2.3.4/33", None),
         ("::/129", None),
         ("1.2.3.4", None),

@@ -1,10 +1,10 @@
 //! `warp-routing`: what the edge may reach over raw TCP and UDP, beside the rules.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::IpRule;
-use super::origin::allows;
+use super::{Ceiling, IpRule, dialled};
 
 /// Settings of private-network routing (cloudflared's word for it). Nothing is reached without an `ipRules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct WarpRouting {
     pub tcp_keep_alive: Duration,
     /// Where the edge may go; the first match wins. Without one, nowhere; ours.
     pub ip_rules: Vec<IpRule>,
+    /// What the edge's ports may reach at most, where the rules are not the connector's own.
+    pub ceiling: Option<Arc<Ceiling>>,
 }
 
 impl Default for WarpRouting {
@@ -26,6 +28,7 @@ impl Default for WarpRouting {
             max_active_flows: 0,
             tcp_keep_alive: Duration::from_secs(30),
             ip_rules: Vec::new(),
+            ceiling: None,
         }
     }
 }
@@ -40,7 +43,8 @@ impl WarpRouting {
     /// Whether the edge may go there.
     #[must_use]
     pub fn allows(&self, to: SocketAddr) -> bool {
-        allows(&self.ip_rules, to.ip(), to.port())
+        dialled::allows(&self.ip_rules, to.ip(), to.port())
+            && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.admits_flow(to))
     }
 }
 

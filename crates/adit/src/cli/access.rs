@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::Rest;
+
 /// Kinds of clients. All do the same; the words are cloudflared's.
 #[derive(Debug, Subcommand)]
 pub enum AccessCommand {
@@ -16,6 +18,31 @@ pub enum AccessCommand {
     Rdp(AccessArgs),
     /// The same for Windows shares.
     Smb(AccessArgs),
+    /// Print the lines for `~/.ssh/config`.
+    SshConfig(SshConfigArgs),
+    /// Say what takes the place of a login.
+    #[command(hide = true)]
+    Login(Rest),
+    /// Say what takes the place of a token.
+    #[command(hide = true)]
+    Token(Rest),
+    /// Say what takes the place of a call with a token.
+    #[command(hide = true, disable_help_flag = true)]
+    Curl(Rest),
+    /// Say what takes the place of a short-lived certificate.
+    #[command(hide = true)]
+    SshGen(Rest),
+}
+
+/// For whom the lines are.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SshConfigArgs {
+    /// The service's public name.
+    #[arg(long, env = "TUNNEL_SERVICE_HOSTNAME", value_name = "HOST")]
+    pub hostname: Option<String>,
+    /// With certificates that are made for each login.
+    #[arg(long, hide = true)]
+    pub short_lived_cert: bool,
 }
 
 /// How to reach a TCP service.
@@ -63,14 +90,4 @@ pub struct AccessArgs {
     /// Connect to this address instead of the name's own; the certificate is still the name's.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub connect_to: Option<SocketAddr>,
-}
-
-impl AccessCommand {
-    /// The arguments.
-    #[must_use]
-    pub fn args(&self) -> &AccessArgs {
-        match self {
-            Self::Tcp(args) | Self::Ssh(args) | Self::Rdp(args) | Self::Smb(args) => args,
-        }
-    }
 }

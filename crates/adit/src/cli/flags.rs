@@ -177,6 +177,13 @@ pub fn is_known(name: &str) -> bool {
     FLAGS.iter().any(|flag| flag.name == name || aliases(flag.name).contains(&name))
 }
 
+/// Whether a flag of ours, without its dashes and with no `=` in it, has its value in the next argument.
+#[must_use]
+pub fn takes_next(name: &str) -> bool {
+    let flag = FLAGS.iter().find(|flag| flag.name == name || aliases(flag.name).contains(&name));
+    flag.is_some_and(|flag| flag.kind != Kind::Switch)
+}
+
 impl Args for ConnectorFlags {
     fn augment_args(command: Command) -> Command {
         FLAGS.iter().fold(command, |command, flag| command.arg(argument(flag)))

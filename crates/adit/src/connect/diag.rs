@@ -10,6 +10,7 @@ use time::macros::format_description;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::health::{NOBODY, addresses};
+use crate::cli::DiagWithout;
 use crate::failure::Failure;
 use crate::local;
 
@@ -27,13 +28,18 @@ const PARTS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When no connector runs here, or the file cannot be written.
-pub fn diag(metrics: Option<&str>, file: Option<&Path>) -> Result<String, Failure> {
+pub fn diag(metrics: Option<&str>, file: Option<&Path>, without: &DiagWithout) -> Result<String, Failure> {
     let found = addresses(metrics)?.into_iter().find(|address| local::ask(*address, "/ready").is_some());
     let address = found.ok_or_else(|| Failure::broke(NOBODY))?;
     let path = file.map_or_else(named_by_time, Path::to_owned);
     let failed = |error: &dyn std::fmt::Display| Failure::broke(format!("{}: {error}", path.display()));
     let mut archive = ZipWriter::new(File::create_new(&path).map_err(|error| failed(&error))?);
-    for (name, endpoint) in PARTS {
+    let wanted = |(_, endpoint): &(&str, &str)| match *endpoint {
+        "/metrics" => !without.no_diag_metrics,
+        "/diag/system" => !without.no_diag_system,
+        _ => true,
+    };
+    for (name, endpoint) in PARTS.into_iter().filter(wanted) {
         let Some((_, body)) = local::ask(address, endpoint) else { continue };
         archive.start_file(name, SimpleFileOptions::default()).map_err(|error| failed(&error))?;
         archive.write_all(&body).map_err(|error| failed(&error))?;

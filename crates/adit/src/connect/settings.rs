@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_config::connector::{ConnectorFile, EdgeIpVersion, Protocol as FileProtocol, remote};
+use adit_config::diagnostic::Diagnostic;
+use adit_connector::consent::Consent;
 use adit_connector::remote::Remote;
 use adit_connector::session::{Family, Settings, Transport};
 use adit_http::trust::TrustPool;
@@ -48,7 +50,7 @@ pub(super) fn configuration(args: &ConnectArgs) -> Result<Loaded, Failure> {
     if args.tunnel.is_some() {
         file.tunnel.clone_from(&args.tunnel);
     }
-    Ok(Loaded { file, path, warnings: warnings.iter().map(ToString::to_string).collect() })
+    Ok(Loaded { file, path, warnings })
 }
 
 /// A configuration and where it comes from.
@@ -56,7 +58,16 @@ pub(super) fn configuration(args: &ConnectArgs) -> Result<Loaded, Failure> {
 pub(super) struct Loaded {
     pub(super) file: ConnectorFile,
     pub(super) path: Option<PathBuf>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// What this side says about rules: its own, and what it accepts of an edge's.
+pub(super) fn consent(file: &ConnectorFile) -> Consent {
+    Consent {
+        own: file.own_rules(),
+        warp: file.own_warp(),
+        accept: (!file.takes_no_rules).then(|| file.accept_rules.clone()),
+    }
 }
 
 /// Paths of the file are taken from the working folder, as cloudflared does; what is not there is looked for beside the

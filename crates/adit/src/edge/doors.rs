@@ -58,23 +58,31 @@ impl Doors {
             let bans = endpoints::remember(&edge.doors, &text);
             tracing::info!(bans, "bans remembered");
         }
-        doors.reload(file, edge);
+        // It has said so.
+        drop(doors.reload(file, edge));
         let weak = Arc::downgrade(edge);
         let keep = std::thread::Builder::new().name("keeper".to_owned());
         keep.spawn(move || keep_house(&path, &weak, &ended)).map_err(Failure::broke)?;
         Ok(doors)
     }
 
-    /// Follows the configuration, and reads the files again.
-    pub(super) fn reload(self: &Arc<Self>, file: &EdgeFile, edge: &Arc<Edge>) {
+    /// Follows the configuration, and reads the files again. Which file is not in force as it is now.
+    pub(super) fn reload(self: &Arc<Self>, file: &EdgeFile, edge: &Arc<Edge>) -> Option<String> {
         let mut state = self.lock();
         let known: HashMap<PathBuf, Addresses> = std::mem::take(&mut state.lists).into_iter().collect();
+        let mut fault = None;
         for path in &file.deny_lists {
-            let addresses = read_list(path).or_else(|| known.get(path).cloned()).unwrap_or_default();
+            let last = known.get(path).cloned().unwrap_or_default();
+            let addresses = read_list(path, &last).unwrap_or_else(|error| {
+                tracing::error!("{error}; the last good list stays in force");
+                fault = Some(error);
+                last
+            });
             state.lists.push((path.clone(), addresses));
         }
         self.follow(&mut state, file.crowdsec.as_ref(), edge);
         show(&state, edge);
+        fault
     }
 
     fn follow(self: &Arc<Self>, state: &mut State, entry: Option<&CrowdsecEntry>, edge: &Arc<Edge>) {
@@ -111,11 +119,17 @@ fn show(state: &State, edge: &Edge) {
     edge.doors.set_lists(lists.collect());
 }
 
-/// Reads a file. Lines that are wrong are told; the rest counts. `None`: it cannot be read, and what was known counts on.
-fn read_list(path: &Path) -> Option<Addresses> {
+/// Reads a file. Lines that are wrong are told; the rest counts. A file without a byte where there was a list is cut off: who
+/// wants an empty list leaves a comment in it.
+fn read_list(path: &Path, last: &Addresses) -> Result<Addresses, String> {
     let text = fs::read_to_string(path)
-        .inspect_err(|error| tracing::error!(path = %path.display(), %error, "deny list cannot be read"))
-        .ok()?;
+        .map_err(|error| format!("the deny list {} cannot be read: {error}", path.display()))?;
+    if text.trim().is_empty() && !last.is_empty() {
+        return Err(format!(
+            "the deny list {} is empty, and was not before; write a comment (`#`) into it to have none",
+            path.display()
+        ));
+    }
     let (networks, wrong) = parse_list(&text);
     for (line, entry) in wrong.iter().take(TOLD_MAX) {
         tracing::warn!(path = %path.display(), line, entry, "no address and no network; left out");
@@ -124,7 +138,7 @@ fn read_list(path: &Path) -> Option<Addresses> {
         tracing::warn!(path = %path.display(), lines = wrong.len(), "lines left out altogether");
     }
     tracing::info!(path = %path.display(), networks = networks.len(), "deny list read");
-    Some(Addresses::of(&networks))
+    Ok(Addresses::of(&networks))
 }
 
 /// Writes bans down when they change, and has what is out of date removed.
