@@ -4,6 +4,7 @@ pub(crate) mod acme;
 mod cache;
 mod doors;
 mod hostnames;
+mod limits;
 mod listen;
 mod ports;
 mod quick;
@@ -29,6 +30,7 @@ use crate::yaml::{self, Node, Span, Table};
 pub use acme::{Acme, Authority, CertificateKey, Challenge, ExternalAccount, Rfc2136, TsigAlgorithm};
 pub use cache::CacheRoom;
 pub use doors::CrowdsecEntry;
+pub use limits::LimitsEntry;
 pub use listen::Listen;
 pub use ports::PortEntry;
 pub use tunnels::{TunnelAddition, TunnelEntry};
@@ -68,6 +70,8 @@ pub struct EdgeFile {
     pub trusted: Option<Trust>,
     /// Room for what is kept.
     pub cache: CacheRoom,
+    /// How many connections and requests there may be at the same time.
+    pub limits: LimitsEntry,
     /// Files of addresses that are kept out.
     pub deny_lists: Vec<PathBuf>,
     /// Where more of them come from.
@@ -191,6 +195,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let names = hostnames::decode(defaults, hostnames, files, findings);
     let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
     let cache = cache::decode(table.take("cache"), data_dir.unwrap_or("data"), findings);
+    let limits = table.take("limits").and_then(|node| limits::decode(node, findings));
     let deny_lists = table.take("deny-lists").map(|node| doors::decode_lists(node, files, findings));
     let crowdsec = table.take("crowdsec").and_then(|node| doors::decode_crowdsec(node, files, findings));
     let access_log = table.take("access-log").and_then(|node| decode_access_log(node, findings));
@@ -213,6 +218,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
         hostnames: names.layers,
         trusted,
         cache: cache?,
+        limits: limits.unwrap_or_default(),
         deny_lists: deny_lists.unwrap_or_default(),
         crowdsec,
         access_log: access_log.unwrap_or_default(),

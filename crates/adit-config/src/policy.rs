@@ -120,6 +120,7 @@ impl Decoder<'_> {
             pages: self.key(table, "error-page", Self::pages),
             maintenance: self.key(table, "maintenance", Self::maintenance),
             timeouts: self.key(table, "timeouts", Self::timeouts),
+            min_rate: self.key(table, "min-rate", Self::min_rate),
         }
     }
 

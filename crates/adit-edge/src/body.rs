@@ -11,6 +11,8 @@ use adit_cache::{Broken, Reader};
 use adit_http::relay;
 use adit_http3::RecvBody;
 use adit_policy::field;
+use adit_policy::limits::SLOW_PIECE;
+use adit_policy::policy::pace::Slow;
 use adit_tunnel::StreamError;
 use adit_tunnel::edge::{Duplex, ResponseBody};
 use bytes::Bytes;
@@ -23,13 +25,27 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::cache::{Joined, KeptBody};
 use crate::compress::Encoder;
+use crate::pace::{Intake, Watch};
 use crate::record::Record;
+use crate::running::Running;
 
 /// The body of a visitor's request, on whatever protocol it comes.
 pub(crate) enum RequestBody {
     Http(Incoming),
     Http3(Box<RecvBody>),
+    /// One whose visitor must not be too slow.
+    Paced(Box<(Self, Intake)>),
     None,
+}
+
+impl RequestBody {
+    /// The same, which breaks off when the visitor is slower than is allowed.
+    pub(crate) fn paced(self, intake: Option<Intake>) -> Self {
+        match intake {
+            Some(intake) => Self::Paced(Box::new((self, intake))),
+            None => self,
+        }
+    }
 }
 
 /// Why a visitor's body broke off.
@@ -41,6 +57,21 @@ pub(crate) enum RequestBodyError {
     Http3(#[from] adit_http3::BodyError),
     #[error("it is larger than is let through")]
     TooLarge,
+    #[error("{0}")]
+    Slow(Slow),
+}
+
+fn poll_paced(
+    (body, intake): &mut (RequestBody, Intake),
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    let polled = Pin::new(body).poll_frame(cx);
+    if let Poll::Ready(frame) = &polled {
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        intake.came(data.map_or(0, |data| data.len() as u64));
+        return polled;
+    }
+    intake.poll_slow(cx).map(|slow| Some(Err(RequestBodyError::Slow(slow))))
 }
 
 impl Body for RequestBody {
@@ -54,6 +85,7 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http),
             Self::Http3(body) => Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http3),
+            Self::Paced(paced) => poll_paced(paced, cx),
             Self::None => Poll::Ready(None),
         }
     }
@@ -62,6 +94,7 @@ impl Body for RequestBody {
         match self {
             Self::Http(body) => body.is_end_stream(),
             Self::Http3(body) => body.is_end_stream(),
+            Self::Paced(paced) => paced.0.is_end_stream(),
             Self::None => true,
         }
     }
@@ -70,6 +103,7 @@ impl Body for RequestBody {
         match self {
             Self::Http(body) => body.size_hint(),
             Self::Http3(body) => body.size_hint(),
+            Self::Paced(paced) => paced.0.size_hint(),
             Self::None => SizeHint::with_exact(0),
         }
     }
@@ -80,6 +114,14 @@ pub(crate) struct AnswerBody {
     source: Source,
     record: Option<Record>,
     idle: Option<Idle>,
+    /// Looks after the visitor who takes it.
+    watch: Option<Rc<Watch>>,
+    /// Bytes that the visitor was given last.
+    given: u64,
+    /// What a slow visitor gets later.
+    rest: Option<Bytes>,
+    /// Counts the request until the body is dropped.
+    running: Option<Running>,
 }
 
 enum Source {
@@ -178,7 +220,14 @@ async fn upload(
 
 impl AnswerBody {
     fn of(source: Source, record: Option<Record>) -> Self {
-        Self { source, record, idle: None }
+        let (watch, given, rest, running) = (Watch::current(), 0, None, None);
+        Self { source, record, idle: None, watch, given, rest, running }
+    }
+
+    /// The same, which counts its request until it is dropped.
+    pub(crate) fn running(mut self, running: Running) -> Self {
+        self.running = Some(running);
+        self
     }
 
     /// The same, which breaks off after so much silence.
@@ -241,6 +290,21 @@ impl AnswerBody {
         polled
     }
 
+    /// A slow visitor gets little at once, so that progress is seen.
+    fn shortened(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, StreamError>>,
+    ) -> Option<Result<Frame<Bytes>, StreamError>> {
+        let Some(Ok(frame)) = frame else { return frame };
+        match frame.into_data() {
+            Ok(mut data) => {
+                self.rest = (data.len() > SLOW_PIECE).then(|| data.split_off(SLOW_PIECE));
+                Some(Ok(Frame::data(data)))
+            }
+            Err(frame) => Some(Ok(frame)),
+        }
+    }
+
     fn note(&mut self, frame: Option<&Result<Frame<Bytes>, StreamError>>) {
         let Some(record) = &mut self.record else { return };
         match frame {
@@ -287,6 +351,15 @@ impl Source {
         }
     }
 
+    /// Whether an origin works for it.
+    fn is_asked_for(&self) -> bool {
+        match self {
+            Self::Tunnel(_) => true,
+            Self::Encoded(encoded) => encoded.source.is_asked_for(),
+            _ => false,
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
@@ -318,17 +391,51 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let frame = ready!(self.poll_source(cx));
-        self.note(frame.as_ref());
+        let given = std::mem::take(&mut self.given);
+        let was_slow = given > 0 && self.watch.as_ref().is_some_and(|watch| watch.taken(given));
+        let mut frame = match self.rest.take() {
+            Some(rest) => Some(Ok(Frame::data(rest))),
+            None => {
+                let frame = ready!(self.poll_source(cx));
+                self.note(frame.as_ref());
+                frame
+            }
+        };
+        if was_slow {
+            frame = self.shortened(frame);
+        }
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.given = data.map_or(0, |data| data.len() as u64);
+        if let Some(watch) = self.watch.as_ref().filter(|_| self.given > 0) {
+            watch.given();
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
+        self.rest.is_none() && self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
+        let mut hint = self.source.size_hint();
+        if let Some(rest) = &self.rest {
+            let more = rest.len() as u64;
+            hint = hint.exact().map_or_else(SizeHint::default, |exact| SizeHint::with_exact(exact + more));
+        }
+        hint
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let is_whole = self.is_end_stream();
+        if let Some(running) = &mut self.running {
+            running.ended(is_whole || !self.source.is_asked_for());
+        }
+        let slow = self.watch.as_ref().and_then(|watch| watch.slow()).filter(|_| !is_whole);
+        if let (Some(record), Some(slow)) = (&mut self.record, slow) {
+            record.broke(slow.to_string());
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use adit_policy::limits::{
-    VISITOR_KEEPALIVE, VISITOR_KEEPALIVE_INTERVAL, VISITOR_KEEPALIVE_RETRIES, VISITOR_UNSENT_MAX,
+    UNSENT_MAX, VISITOR_KEEPALIVE, VISITOR_KEEPALIVE_INTERVAL, VISITOR_KEEPALIVE_RETRIES,
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -94,7 +94,7 @@ impl Sockets {
         // Without it, who vanished without a word is noticed later.
         drop(socket.set_tcp_keepalive(&keepalive));
         // Without it, the kernel takes megabytes for a visitor who reads nothing, and that looks like a fast reader.
-        drop(socket.set_tcp_notsent_lowat(VISITOR_UNSENT_MAX));
+        drop(socket.set_tcp_notsent_lowat(UNSENT_MAX));
         let shared = Arc::new(Shared {
             stream: Mutex::new(stream),
             is_read_out: AtomicBool::new(false),

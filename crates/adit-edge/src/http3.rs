@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use adit_http3::{Code, Incoming};
+use adit_policy::limits::H3_TAIL_WINDOW as TAIL_WINDOW;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
@@ -15,7 +16,7 @@ use crate::serve::serve_http3;
 use crate::visitor::Visitor;
 
 /// Reads a request and answers it, unless the visitor goes away before.
-pub(crate) async fn answer(visitor: Rc<Visitor>, incoming: Incoming) {
+pub(crate) async fn answer(visitor: Rc<Visitor>, quic: quinn::Connection, incoming: Incoming) {
     let (request, responder) = match incoming.request().await {
         Ok(request) => request,
         Err(error) => return tracing::debug!(remote = %visitor.remote, %error, "no request"),
@@ -35,9 +36,27 @@ pub(crate) async fn answer(visitor: Rc<Visitor>, incoming: Incoming) {
         responder.send(response).await.is_ok()
     };
     if sent {
-        // What is under way is lost when the connection is closed, so the request counts until it has arrived.
-        gone.await;
+        // What is under way is lost when the connection is closed, so the request counts until it has arrived, as long as
+        // the visitor takes any of it.
+        let is_stalled = async {
+            let mut sent = sent_frames(&quic);
+            loop {
+                tokio::time::sleep(TAIL_WINDOW).await;
+                if std::mem::replace(&mut sent, sent_frames(&quic)) == sent_frames(&quic) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = &mut gone => {}
+            () = is_stalled => {}
+        }
     }
+}
+
+/// Frames with parts of answers that the connection has sent.
+fn sent_frames(quic: &quinn::Connection) -> u64 {
+    quic.stats().frame_tx.stream
 }
 
 /// Adds the length and the date (RFC 9110, sections 8.6 and 6.6.1).

@@ -50,6 +50,14 @@ mod forward;
 
 mod body;
 
+mod pace;
+
+pub mod capacity;
+
+mod running;
+
+mod calm;
+
 mod compress;
 
 mod rescue;
@@ -108,6 +116,8 @@ pub struct Edge {
     /// Whom the edge keeps out.
     pub doors: guard::Doors,
     limits: limit::Limits,
+    /// How many connections and requests there are.
+    pub capacity: Arc<capacity::Capacity>,
     /// What is kept of origins' answers; `None` for nothing.
     pub cache: Option<Arc<Store>>,
     flights: cache::Flights,
@@ -136,6 +146,7 @@ impl Edge {
             read_policy: |_| Err("this edge reads no policies of connectors".to_owned()),
             doors: guard::Doors::default(),
             limits: limit::Limits::default(),
+            capacity: Arc::default(),
             cache: None,
             flights: cache::Flights::default(),
             complaints: complaints::Complaints::default(),

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio_rustls::TlsAcceptor;
 
+use crate::complaints::Complaints;
 use crate::reception::Reception;
 use crate::worker::Worker;
 use crate::{Edge, ports};
@@ -42,8 +43,8 @@ pub(crate) enum Dealt {
     Https(StdStream, SocketAddr),
     Http(StdStream, SocketAddr),
     Tunnel(StdStream, SocketAddr),
-    /// A tunnel, or HTTP/3 where visitors come.
-    Quic(Box<quinn::Incoming>),
+    /// A tunnel, or HTTP/3 where visitors come; whether it is such a place.
+    Quic(Box<quinn::Incoming>, bool),
     Port(StdStream, SocketAddr, Arc<Port>),
 }
 
@@ -175,12 +176,12 @@ impl Table {
         }
         for socket in bound.tunnel_udp {
             let endpoint = quic::server(socket, self.tunnel_tls.quic.clone())?;
-            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone()));
+            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone(), false));
         }
         let shared = Arc::new(self.edge.tls.quic(&self.tunnel_tls.quic).map_err(io::Error::other)?);
         for socket in bound.https_udp {
             let endpoint = quic::public_server(socket, shared.clone())?;
-            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone()));
+            spawn_local(accept_udp(endpoint, dealer.clone(), self.handshakes.clone(), true));
         }
         Ok(())
     }
@@ -191,6 +192,7 @@ async fn forget_guests(edge: Arc<Edge>) {
     loop {
         tokio::time::sleep(FORGET_PAUSE).await;
         edge.registry.forget_guests(std::time::Instant::now());
+        edge.capacity.sweep(std::time::Instant::now());
     }
 }
 
@@ -206,8 +208,9 @@ fn open_ports(worker: Rc<Worker>, dealer: Dealer, drain: DrainWatcher) {
     });
 }
 
-/// Accepts for ever.
+/// Accepts for ever. An error that lasts, as when descriptors are used up, is written once in a while.
 pub(crate) async fn accept_tcp(listener: TcpListener, deal: impl Fn(StdStream, SocketAddr)) {
+    let complaints = Complaints::default();
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
@@ -216,7 +219,9 @@ pub(crate) async fn accept_tcp(listener: TcpListener, deal: impl Fn(StdStream, S
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
+                if complaints.may() {
+                    tracing::warn!(%error, "cannot accept");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -225,7 +230,12 @@ pub(crate) async fn accept_tcp(listener: TcpListener, deal: impl Fn(StdStream, S
 
 /// Accepts for ever. Under load a stranger proves first that he gets packets at his address, which costs nothing here
 /// (RFC 9000, section 8.1.2).
-async fn accept_udp(endpoint: quinn::Endpoint, dealer: Dealer, handshakes: Arc<AtomicUsize>) {
+async fn accept_udp(
+    endpoint: quinn::Endpoint,
+    dealer: Dealer,
+    handshakes: Arc<AtomicUsize>,
+    is_public: bool,
+) {
     while let Some(incoming) = endpoint.accept().await {
         let under_load = handshakes.load(Ordering::Relaxed) >= limits::QUIC_HANDSHAKES_BEFORE_RETRY;
         if under_load && incoming.may_retry() {
@@ -233,6 +243,6 @@ async fn accept_udp(endpoint: quinn::Endpoint, dealer: Dealer, handshakes: Arc<A
             drop(incoming.retry());
             continue;
         }
-        dealer.deal(Dealt::Quic(Box::new(incoming)));
+        dealer.deal(Dealt::Quic(Box::new(incoming), is_public));
     }
 }

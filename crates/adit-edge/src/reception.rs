@@ -1,13 +1,14 @@
 //! What becomes of a connection that was accepted: whose it is, what it speaks, and who serves it.
 
 use std::cell::OnceCell;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use adit_http::proxy_protocol::{self, Malformed};
+use adit_http3::Code;
 use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
 use adit_policy::port::Port;
@@ -17,10 +18,11 @@ use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use crate::capacity::{Refused, Slot, Traffic};
 use crate::gone::{Leaves as _, Watched};
 use crate::listener::{Dealt, Held};
 use crate::rewind::Rewind;
@@ -37,6 +39,16 @@ pub(crate) struct Reception {
     pub(crate) handshakes: Arc<AtomicUsize>,
     pub(crate) tunnel_tls: TlsAcceptor,
     pub(crate) drain: DrainWatcher,
+}
+
+/// What a visitor reads in plain HTTP when there is no room for its connection.
+const REFUSED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\
+    Cache-Control: no-store\r\nConnection: close\r\n\r\n";
+
+/// What counts a visitor's connection until it ends.
+struct Counted {
+    held: Held,
+    slot: Slot,
 }
 
 /// A stream from the public side.
@@ -56,33 +68,89 @@ impl Reception {
     pub(crate) async fn take(self: Rc<Self>, dealt: Dealt) {
         let held = Held(self.holds.clone());
         match dealt {
-            Dealt::Https(stream, remote) => self.https(stream, remote, held).await,
-            Dealt::Http(stream, remote) => self.http(stream, remote, held).await,
+            Dealt::Https(stream, remote) => {
+                if let Some((stream, remote, slot)) = self.admit(stream, remote, false).await {
+                    self.https(stream, remote, Counted { held, slot }).await;
+                }
+            }
+            Dealt::Http(stream, remote) => {
+                if let Some((stream, remote, slot)) = self.admit(stream, remote, true).await {
+                    self.http(stream, remote, Counted { held, slot });
+                }
+            }
             Dealt::Tunnel(stream, remote) => self.tunnel(stream, remote).await,
-            Dealt::Quic(incoming) => self.quic(*incoming, held).await,
+            Dealt::Quic(incoming, is_public) => self.quic(*incoming, held, is_public).await,
             Dealt::Port(stream, remote, port) => self.port(stream, remote, &port).await,
         }
     }
 
-    async fn https(&self, stream: StdStream, remote: SocketAddr, held: Held) {
-        let Some((mut stream, remote)) = self.whose(stream, remote).await else { return };
+    /// Counts a connection, of all and of its visitor. One that is refused is closed, after a word where that costs nothing.
+    async fn admit(
+        &self,
+        stream: StdStream,
+        remote: SocketAddr,
+        is_plain: bool,
+    ) -> Option<(Stream, SocketAddr, Slot)> {
+        let slot = match self.edge.capacity.connect() {
+            Ok(slot) if !slot.is_on_trial() || !is_plain => slot,
+            Ok(_) => return self.refuse(Refused::Connections, Some(&stream).filter(|_| is_plain)),
+            Err(refused) => return self.refuse(refused, Some(&stream).filter(|_| is_plain)),
+        };
+        let socket = stream.try_clone().ok().filter(|_| is_plain);
+        let (stream, visitor) = self.whose(stream, remote).await?;
+        // Many visitors come through a proxy; each is counted by its requests.
+        let is_proxy = visitor == remote && self.is_trusted(remote);
+        match if is_proxy { Ok(()) } else { slot.assign(visitor.ip()) } {
+            Ok(()) => Some((stream, visitor, slot)),
+            Err(refused) => self.refuse(refused, socket.as_ref()),
+        }
+    }
+
+    /// Closes a connection for want of room; in plain HTTP with an answer.
+    fn refuse<T>(&self, refused: Refused, plain: Option<&StdStream>) -> Option<T> {
+        self.edge.metrics.overload(refused.word());
+        if self.edge.complaints.may() {
+            tracing::warn!(reason = %refused, "refusing connections; see `limits` in edge.yml");
+        }
+        if let Some(mut stream) = plain {
+            // Whoever does not take it gets nothing; nothing waits for that here. What came is read, because to close a
+            // socket with unread bytes takes the answer back.
+            drop(stream.write_all(REFUSED));
+            drop(stream.read(&mut [0; 4096]));
+        }
+        None
+    }
+
+    fn is_trusted(&self, remote: SocketAddr) -> bool {
+        self.edge.registry.view().snapshot.trust().is_some_and(|trust| trust.includes(remote.ip()))
+    }
+
+    async fn https(&self, mut stream: Stream, remote: SocketAddr, counted: Counted) {
         stream.keep();
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream);
-        let Ok(Ok(mut start)) = timeout(limits::TLS_HANDSHAKE_TIMEOUT, &mut start).await else {
+        let deadline = Instant::now() + limits::TLS_HANDSHAKE_TIMEOUT;
+        let Ok(Ok(mut start)) = timeout_at(deadline, &mut start).await else {
             self.edge.metrics.handshake_failures.inc();
             self.complain_of_header(start.take_io().as_ref(), remote);
             return;
         };
-        match self.edge.tls.purpose(&start.client_hello()) {
-            Purpose::Tunnel => self.tunnel_by_sni(start, remote).await,
+        let purpose = self.edge.tls.purpose(&start.client_hello());
+        if counted.slot.is_on_trial() && !matches!(purpose, Purpose::Tunnel) {
+            return self.refuse(Refused::Connections, None).unwrap_or_default();
+        }
+        match purpose {
+            Purpose::Tunnel => {
+                drop(counted.slot);
+                self.tunnel_by_sni(start, remote).await;
+            }
             Purpose::Visitor(config) => {
                 start.io.forget();
-                let handshake = timeout(limits::TLS_HANDSHAKE_TIMEOUT, start.into_stream(config)).await;
-                self.visitor(handshake, remote, held);
+                let handshake = timeout_at(deadline, start.into_stream(config)).await;
+                self.visitor(handshake, remote, counted);
             }
             // Who asked has seen it.
             Purpose::Proof(config) => {
-                drop(timeout(limits::TLS_HANDSHAKE_TIMEOUT, start.into_stream(config)).await);
+                drop(timeout_at(deadline, start.into_stream(config)).await);
             }
             Purpose::Passthrough(name) if self.edge.is_closed_to(remote.ip(), Some(name.as_str())) => {}
             Purpose::Passthrough(name) => {
@@ -103,7 +171,7 @@ impl Reception {
         &self,
         handshake: Result<io::Result<TlsStream<Stream>>, tokio::time::error::Elapsed>,
         remote: SocketAddr,
-        held: Held,
+        counted: Counted,
     ) {
         let Ok(Ok(stream)) = handshake else {
             self.edge.metrics.handshake_failures.inc();
@@ -116,7 +184,7 @@ impl Reception {
             identity: certificate.and_then(Identity::of),
         };
         let is_http2 = session.alpn_protocol() == Some(b"h2");
-        let visitor = self.visitor_of(remote, Some(secured), held);
+        let visitor = self.visitor_of(remote, Some(secured), counted);
         let drain = self.drain.clone();
         if is_http2 {
             drop(spawn_local(visitor.http2(stream, drain)));
@@ -139,19 +207,15 @@ impl Reception {
         }
     }
 
-    async fn http(&self, stream: StdStream, remote: SocketAddr, held: Held) {
-        if let Some((stream, remote)) = self.whose(stream, remote).await {
-            drop(spawn_local(self.visitor_of(remote, None, held).http1(stream, self.drain.clone())));
-        }
+    fn http(&self, stream: Stream, remote: SocketAddr, counted: Counted) {
+        drop(spawn_local(self.visitor_of(remote, None, counted).http1(stream, self.drain.clone())));
     }
 
     /// The stream, and whose it is: the other end's, or whose a trusted proxy says in a PROXY header. The header may be
     /// there or not: no other protocol here begins like one.
     async fn whose(&self, stream: StdStream, remote: SocketAddr) -> Option<(Stream, SocketAddr)> {
         let mut stream = Rewind::new(self.worker.sockets.watch(nodelay(stream).ok()?));
-        let trusted =
-            self.edge.registry.view().snapshot.trust().is_some_and(|trust| trust.includes(remote.ip()));
-        if !trusted {
+        if !self.is_trusted(remote) {
             return Some((stream, remote));
         }
         let header = stream.parse(|bytes| Ok::<_, NoAddress>(proxy_protocol::parse(bytes)?));
@@ -209,8 +273,9 @@ impl Reception {
     }
 
     /// A QUIC connection is a visitor's or a tunnel's, by ALPN.
-    async fn quic(&self, incoming: quinn::Incoming, held: Held) {
+    async fn quic(&self, incoming: quinn::Incoming, held: Held, is_public: bool) {
         let remote = incoming.remote_address();
+        let Some(slot) = self.admit_quic(remote, is_public) else { return incoming.refuse() };
         self.handshakes.fetch_add(1, Ordering::Relaxed);
         let handshake = Held(self.handshakes.clone());
         let connected = timeout(limits::TLS_HANDSHAKE_TIMEOUT, async { incoming.accept()?.await }).await;
@@ -223,11 +288,36 @@ impl Reception {
         let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         match data {
             Some(data) if data.protocol.as_deref() == Some(ALPN_H3) => {
+                let Some(slot) = slot.filter(|slot| !slot.is_on_trial()) else {
+                    return connection.close(Code::EXCESSIVE_LOAD.value(), b"too many connections");
+                };
                 let name = data.server_name.map(|name| name.to_ascii_lowercase().into());
-                let visitor = self.visitor_of(remote, Some(Secured { name, identity: None }), held);
+                let visitor =
+                    self.visitor_of(remote, Some(Secured { name, identity: None }), Counted { held, slot });
                 drop(spawn_local(visitor.http3(connection, self.drain.clone())));
             }
-            _ => self.join_quic(connection, remote).await,
+            _ => {
+                drop(slot);
+                self.join_quic(connection, remote).await;
+            }
+        }
+    }
+
+    /// Counts a connection that comes where visitors come. `None` if it is refused.
+    fn admit_quic(&self, remote: SocketAddr, is_public: bool) -> Option<Option<Slot>> {
+        if !is_public {
+            return Some(None);
+        }
+        let slot = match self.edge.capacity.connect() {
+            Ok(slot) => slot,
+            Err(refused) => return self.refuse(refused, None),
+        };
+        if slot.is_on_trial() || self.is_trusted(remote) {
+            return Some(Some(slot));
+        }
+        match slot.assign(remote.ip()) {
+            Ok(()) => Some(Some(slot)),
+            Err(refused) => self.refuse(refused, None),
         }
     }
 
@@ -238,13 +328,15 @@ impl Reception {
         }
     }
 
-    fn visitor_of(&self, remote: SocketAddr, tls: Option<Secured>, held: Held) -> Rc<Visitor> {
+    fn visitor_of(&self, remote: SocketAddr, tls: Option<Secured>, counted: Counted) -> Rc<Visitor> {
+        let Counted { held, slot } = counted;
         Rc::new(Visitor {
             edge: self.edge.clone(),
             worker: self.worker.clone(),
             remote,
             tls: tls.map(Rc::new),
             gone: OnceCell::new(),
+            traffic: Traffic::new(slot),
             _held: held,
         })
     }

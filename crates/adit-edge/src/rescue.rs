@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adit_http::page::{Hop, Page, wants_json};
 use adit_policy::limits::RETRY_AFTER_SECONDS;
+use adit_policy::policy::pace::Slow;
 use adit_policy::policy::pages::Pages;
 use adit_tunnel::SendError;
 use adit_wire::names;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
+use crate::capacity::Refused;
 use crate::limit::Exceeded;
 use crate::upstream::Unreached;
 
@@ -57,6 +59,12 @@ pub(crate) enum Problem {
     /// The body is larger than is let through.
     #[error("the body is too large")]
     TooLarge,
+    /// The visitor sends its body too slowly.
+    #[error("{0}")]
+    SlowClient(Slow),
+    /// There are too many requests in flight.
+    #[error("{0}")]
+    Overloaded(Refused),
     /// The answer did not begin in time.
     #[error("the answer did not begin within {0:?}")]
     Slow(Duration),
@@ -108,6 +116,8 @@ impl Problem {
             Self::TooOften(_) => "rate_limited",
             Self::TooMuch => "too_many_at_once",
             Self::TooLarge => "body_too_large",
+            Self::SlowClient(_) => "client_slow",
+            Self::Overloaded(_) => "overloaded",
             Self::Slow(_) => "origin_silent",
             Self::NotKept => "not_kept",
             Self::NotSigned => "not_signed",
@@ -138,9 +148,12 @@ impl Problem {
             Self::Slow(_) | Self::NotKept => StatusCode::GATEWAY_TIMEOUT,
             Self::Again(problem) => problem.status(),
             Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
-            Self::NoConnection | Self::Maintenance(_) | Self::ShutOff | Self::NotRemembered => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::SlowClient(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::NoConnection
+            | Self::Maintenance(_)
+            | Self::ShutOff
+            | Self::NotRemembered
+            | Self::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Home(status) => *status,
             Self::Upstream(_) => StatusCode::BAD_GATEWAY,
         }
@@ -213,6 +226,10 @@ impl Problem {
             }
             Self::Again(problem) => problem.words(),
             Self::TooLarge => ("Too large", "This is larger than the site takes."),
+            Self::SlowClient(_) => ("Request timeout", "The request was sent too slowly, so it was ended."),
+            Self::Overloaded(_) => {
+                ("Too busy", "Too many requests are running. Please try again in a moment.")
+            }
             Self::Home(StatusCode::FORBIDDEN) => ("Not allowed", "You may not see this page."),
             Self::Home(StatusCode::GATEWAY_TIMEOUT) | Self::Slow(_) => (
                 "The site does not answer in time",

@@ -13,6 +13,7 @@ use adit_policy::cache::status::CacheStatus;
 use adit_policy::host::Hostname;
 use adit_policy::policy::Settings;
 use adit_policy::policy::compress::{self, Candidate};
+use adit_policy::policy::pace::Slow;
 use adit_policy::snapshot::HttpMode;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -23,15 +24,18 @@ use hyper::body::{Body as _, Incoming};
 use crate::act::Act;
 use crate::body::{AnswerBody, RequestBody};
 use crate::cache::{Kept, Said};
+use crate::capacity::Refused;
 use crate::compress::Encoder;
 use crate::context::RequestContext;
 use crate::forward::Upgrade;
+use crate::pace::{Intake, Watch};
 use crate::record::{CLOSED, Record};
 use crate::registry::View;
 use crate::rescue::{Problem, Reader};
 use crate::route::Routed;
+use crate::running::Running;
 use crate::visitor::{Client, Visitor};
-use crate::{Edge, act, cache, fields, forward, guard, limit, purge, quick, route, upstream};
+use crate::{Edge, act, cache, fields, forward, guard, limit, pace, purge, quick, route, upstream};
 
 /// Where files that prove ownership are asked for (RFC 8555, section 8.3).
 const PROOFS: &str = "/.well-known/acme-challenge/";
@@ -90,10 +94,16 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     }
     let (mut head, body) = request.into_parts();
     let received = fields::receive(&visitor.edge, &mut head);
+    let running = Running::start(&visitor.traffic, client.ip);
     let request = RequestContext::of_request(visitor, client, head.uri.clone(), upgrade.is_some());
     let mut record = Record::start(&request, visitor.remote, &head);
     let accept = head.headers.get(header::ACCEPT).cloned();
-    let routed = match received.and_then(|()| route::route(request, view.clone(), &head.headers)) {
+    let running = received.and(running.map_err(|refused| overloaded(&visitor.edge, refused)));
+    let routed = running.and_then(|mut running| {
+        running.ended(true);
+        Ok((running, route::route(request, view.clone(), &head.headers)?))
+    });
+    let (mut running, routed) = match routed {
         Ok(routed) => routed,
         Err(problem) => {
             let settings = view.policies.find("").map(|policy| policy.base.clone()).unwrap_or_default();
@@ -101,10 +111,19 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
             return rescue(&visitor.edge, &problem, &reader, record);
         }
     };
+    let watch = Watch::current();
+    watch.iter().for_each(|watch| watch.begin());
+    let (is_stream, is_upgrade) = (pace::is_stream(&head.headers), upgrade.is_some());
+    let measured = watch.as_ref().filter(|_| !is_upgrade && !body.is_end_stream());
+    let body = body.paced(measured.and_then(|watch| Intake::of(watch, routed.settings(), &head.headers)));
     let codings = Codings::of(&head, routed.settings());
     let (settings, host) = (routed.settings().clone(), routed.host().clone());
     let announcing = forward::Announcing::of(&routed);
-    let response = match pass(routed, (head, body, upgrade), &mut record).await {
+    running.ended(false);
+    let passed = pass(routed, (head, body, upgrade), &mut record).await;
+    running.ended(true);
+    let slow = watch.as_ref().and_then(|watch| watch.slow());
+    let response = match passed.map_err(|problem| slow.map_or(problem, |slow| slow_client(visitor, slow))) {
         Ok(passed) => passed.into_response(record, settings.timeouts.idle),
         Err(problem) => {
             let pages = settings.pages.as_deref();
@@ -118,7 +137,22 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
         }
     };
     note(&visitor.edge, client, (&host, &settings), response.status());
-    Ok(finish(&settings, &announcing, codings.as_ref(), response))
+    let response = finish(&settings, &announcing, codings.as_ref(), response);
+    if let Some(watch) = watch {
+        let is_upgraded = is_upgrade && matches!(response.status().as_u16(), 101 | 200);
+        watch.expect(&settings, is_stream || pace::is_stream(response.headers()), is_upgraded);
+    }
+    Ok(response.map(|body| body.running(running)))
+}
+
+fn overloaded(edge: &Edge, refused: Refused) -> Problem {
+    edge.metrics.overload(refused.word());
+    Problem::Overloaded(refused)
+}
+
+fn slow_client(visitor: &Visitor, slow: Slow) -> Problem {
+    visitor.edge.metrics.overload("slow_request");
+    Problem::SlowClient(slow)
 }
 
 /// What compression looks at: the head is given away by then.

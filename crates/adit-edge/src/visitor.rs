@@ -3,11 +3,13 @@
 use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use adit_http3::Limits;
+use adit_http3::{Code, Limits};
 use adit_lifecycle::drain::DrainWatcher;
 use adit_policy::limits;
 use adit_policy::snapshot::Snapshot;
@@ -22,11 +24,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{Sleep, sleep};
 
 use crate::body::AnswerBody;
+use crate::calm::Calming;
+use crate::capacity::Traffic;
 use crate::gate::{Exchange, Gate};
 use crate::gone::{Gone, Leaves};
 use crate::listener::Held;
+use crate::pace::{Guard, Outlet, Watch};
 use crate::serve::{Closed, serve};
 use crate::tls::Identity;
 use crate::worker::Worker;
@@ -42,6 +48,8 @@ pub(crate) struct Visitor {
     pub(crate) tls: Option<Rc<Secured>>,
     /// The word that it is gone, on TCP.
     pub(crate) gone: OnceCell<Arc<Gone>>,
+    /// What happens on it.
+    pub(crate) traffic: Rc<Traffic>,
     /// Counts it as held by its worker.
     pub(crate) _held: Held,
 }
@@ -106,24 +114,36 @@ impl Visitor {
             .max_buf_size(limits::HEAD_BYTES_MAX)
             .max_header_size(limits::HEAD_BYTES_MAX)
             .max_headers(limits::HEADERS_MAX);
+        let (edge, traffic) = (self.edge.clone(), self.traffic.clone());
+        let (stream, watch) = Outlet::new(stream, traffic.clone());
+        let mut guard = Guard::new(watch);
         let (stream, exchange) = Gate::new(stream, self.edge.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             serve_http1(self.clone(), exchange.clone(), request)
         });
         let mut connection =
             std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        // How a visitor's connection ends is in the records of its requests.
-        tokio::select! {
-            ended = connection.as_mut() => drop(ended),
-            () = gone.wait() => {}
-            () = drain.draining() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = connection => drop(ended),
-                    () = gone.wait() => {}
-                }
+        let mut draining = std::pin::pin!(drain.draining());
+        let mut told = std::pin::pin!(told_to_go(&traffic));
+        let mut gone = std::pin::pin!(gone.wait());
+        let mut leaves = false;
+        let ended = poll_fn(|cx| {
+            if gone.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
-        }
+            if !leaves && draining.as_mut().poll(cx).is_ready() {
+                leaves = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            if told.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(End::Shed));
+            }
+            // How a visitor's connection ends is in the records of its requests.
+            guard
+                .poll(cx, |cx| connection.as_mut().poll(cx).map(drop))
+                .map(|ended| if ended.is_none() { Some(End::Slow) } else { None })
+        });
+        End::note(ended.await, &edge);
     }
 
     /// Serves HTTP/2. What one turn of it says is written at once, not frame by frame.
@@ -132,10 +152,12 @@ impl Visitor {
         IO: AsyncRead + AsyncWrite + Leaves + Unpin + 'static,
     {
         let gone = stream.gone();
+        let (stream, calm) = Calming::new(stream);
         let (stream, mut flusher) = coalesced(stream);
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();
-        let mut server = http2::Builder::new(Local);
+        let (edge, traffic) = (self.edge.clone(), self.traffic.clone());
+        let mut server = http2::Builder::new(Local(self.clone()));
         server
             .timer(TokioTimer::new())
             .enable_connect_protocol()
@@ -149,21 +171,38 @@ impl Visitor {
         let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
         let mut draining = std::pin::pin!(drain.draining());
+        let mut over = std::pin::pin!(over(&traffic));
         let mut gone = std::pin::pin!(gone.wait());
+        let mut goodbye: Option<(End, Pin<Box<Sleep>>)> = None;
         let mut leaves = false;
-        poll_fn(|cx| {
+        let ended = poll_fn(|cx| {
             if gone.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(None);
             }
             if !leaves && draining.as_mut().poll(cx).is_ready() {
                 leaves = true;
                 connection.as_mut().graceful_shutdown();
             }
+            if goodbye.is_none()
+                && let Poll::Ready(end) = over.as_mut().poll(cx)
+            {
+                goodbye = Some((end, Box::pin(sleep(end.time_for_goodbye()))));
+                match end {
+                    End::Cancelling => calm.set(true),
+                    _ if leaves => {}
+                    _ => connection.as_mut().graceful_shutdown(),
+                }
+            }
             let polled = connection.as_mut().poll(cx).map(drop);
             flusher.flush(cx);
-            polled
-        })
-        .await;
+            let is_late = goodbye.as_mut().is_some_and(|(_, time)| time.as_mut().poll(cx).is_ready());
+            if polled.is_ready() || is_late {
+                Poll::Ready(goodbye.as_ref().map(|(end, _)| *end))
+            } else {
+                Poll::Pending
+            }
+        });
+        End::note(ended.await, &edge);
     }
 
     /// Serves HTTP/3.
@@ -181,17 +220,29 @@ impl Visitor {
             Err(error) => return tracing::debug!(remote = %self.remote, %error, "no HTTP/3"),
         };
         let mut requests = JoinSet::new();
+        let mut over = std::pin::pin!(over(&self.traffic));
         let mut leaving = false;
         loop {
             tokio::select! {
                 incoming = connection.accept() => match incoming {
-                    Some(incoming) => drop(requests.spawn_local(http3::answer(self.clone(), incoming))),
+                    Some(incoming) => {
+                        let visitor = self.clone();
+                        drop(requests.spawn_local(watched(self.clone(), http3::answer(visitor, quic.clone(), incoming))));
+                    }
                     None => break,
                 },
                 Some(_) = requests.join_next() => {}
                 () = drain.draining(), if !leaving => {
                     leaving = true;
                     connection.say_goodbye().await;
+                }
+                end = over.as_mut() => {
+                    End::note(Some(end), &self.edge);
+                    match end {
+                        End::Cancelling => quic.close(Code::EXCESSIVE_LOAD.value(), b"most requests were cancelled"),
+                        _ => connection.say_goodbye().await,
+                    }
+                    break;
                 }
             }
             // Room for many requests costs memory, so it is made when somebody has many.
@@ -224,17 +275,98 @@ async fn serve_http1(
     Ok(response)
 }
 
-/// Runs the server's own tasks on this worker.
-#[derive(Clone, Copy, Debug)]
-struct Local;
+/// Why a visitor's connection is ended by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing was asked for a while.
+    Idle,
+    /// It makes room for others.
+    Shed,
+    /// The visitor takes its answers too slowly.
+    Slow,
+    /// The visitor cancels most of its requests.
+    Cancelling,
+}
+
+impl End {
+    /// How long the visitor may take to hear of it.
+    fn time_for_goodbye(self) -> Duration {
+        match self {
+            Self::Idle => limits::IDLE_GOODBYE,
+            Self::Shed | Self::Slow | Self::Cancelling => limits::SHED_GOODBYE,
+        }
+    }
+
+    fn note(end: Option<Self>, edge: &Edge) {
+        let Some(end) = end else { return };
+        edge.metrics.overload(match end {
+            Self::Idle => "idle",
+            Self::Shed => "shed",
+            Self::Slow => "slow_response",
+            Self::Cancelling => "cancelling",
+        });
+    }
+}
+
+/// Resolves when an idle connection is to make room for others.
+async fn told_to_go(traffic: &Traffic) {
+    loop {
+        traffic.told_to_go().await;
+        if traffic.idle_since().is_some() {
+            return;
+        }
+    }
+}
+
+/// Resolves when a connection of many streams is over: idle, to make room, or abused.
+async fn over(traffic: &Traffic) -> End {
+    let limit = traffic.idle_limit();
+    let idle = async {
+        loop {
+            match traffic.idle_since().map(|since| since + limit) {
+                Some(until) if until <= Instant::now() => return End::Idle,
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => sleep(limit).await,
+            }
+        }
+    };
+    let told = async {
+        loop {
+            traffic.told_to_go().await;
+            if traffic.is_calmed() {
+                return End::Cancelling;
+            }
+            if traffic.idle_since().is_some() {
+                return End::Shed;
+            }
+        }
+    };
+    tokio::select! {
+        end = idle => end,
+        end = told => end,
+    }
+}
+
+/// Runs the task of one stream, which is busy, and ends when its visitor is slow.
+async fn watched(visitor: Rc<Visitor>, stream: impl Future) {
+    let _busy = visitor.traffic.busy();
+    let mut guard = Guard::new(Watch::of_stream(visitor.traffic.clone()));
+    let mut stream = Box::pin(stream);
+    let ended = poll_fn(|cx| guard.poll(cx, |cx| stream.as_mut().poll(cx).map(drop)));
+    if ended.await.is_none() {
+        End::note(Some(End::Slow), &visitor.edge);
+    }
+}
+
+/// Runs the server's own tasks on this worker: one for each stream.
+#[derive(Clone)]
+struct Local(Rc<Visitor>);
 
 impl<F> hyper::rt::Executor<F> for Local
 where
     F: Future + 'static,
 {
     fn execute(&self, future: F) {
-        drop(spawn_local(async move {
-            future.await;
-        }));
+        drop(spawn_local(watched(self.0.clone(), future)));
     }
 }

@@ -42,7 +42,9 @@ impl Code {
     /// An instruction for a dynamic table, which nobody has allowed.
     pub const ENCODER_STREAM_ERROR: Self = Self(0x201);
 
-    pub(crate) fn value(self) -> VarInt {
+    /// The code as QUIC carries it.
+    #[must_use]
+    pub fn value(self) -> VarInt {
         VarInt::from_u32(self.0)
     }
 }

@@ -30,5 +30,6 @@ pub mod route;
 pub mod ingress;
 
 pub mod cache;
+pub mod capacity;
 
 pub mod policy;

@@ -121,8 +121,64 @@ pub const VISITOR_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Probes without an answer until the visitor is given up.
 pub const VISITOR_KEEPALIVE_RETRIES: u32 = 3;
 
-/// Bytes that wait in the kernel to be sent to a visitor, beyond what is under way.
-pub const VISITOR_UNSENT_MAX: u32 = 128 * 1024;
-
 /// Bytes of a PROXY header: 52 for two IPv6 addresses, the rest for what proxies add (certificates, connection ids).
 pub const PROXY_HEADER_MAX: usize = 4096;
+
+/// Connections of visitors that an edge holds, however many descriptors it has: two workers' worth of
+/// [`CONNECTIONS_PER_WORKER_MAX`].
+pub const CONNECTIONS_MAX: usize = 32_768;
+
+/// Descriptors that are left to everything but visitors' connections: 64 tunnel connections, files of the cache, logs,
+/// local endpoints, and the next accept.
+pub const DESCRIPTORS_RESERVED_MIN: usize = 128;
+
+/// Which part of all connections and requests one visitor may have: four hostile addresses fill an edge, one does not.
+/// An office or a carrier behind one address has thousands of connections at the usual 65 536 descriptors.
+pub const SHARE_OF_ADDRESS: usize = 4;
+
+/// Requests in flight per connection, over all of them. Browsers have 6 to 30 on one HTTP/2 connection while a page loads
+/// and none for the rest of the time.
+pub const REQUESTS_PER_CONNECTION: usize = 2;
+
+/// How long an HTTP/2 or HTTP/3 connection without requests is kept, whatever PINGs say (nginx: 75 s). HTTP/1.1 has
+/// [`HEADER_READ_TIMEOUT`].
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+/// How long a client may take to hear that its idle connection ends.
+pub const IDLE_GOODBYE: Duration = Duration::from_secs(5);
+
+/// The same for a connection that makes room, or was abused.
+pub const SHED_GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long the end of an HTTP/3 answer may wait for a visitor who takes none of it. It is at most a mebibyte in all.
+pub const H3_TAIL_WINDOW: Duration = Duration::from_secs(30);
+
+/// Connections above the cap that may say whether they are tunnels, on listeners that visitors and tunnels share.
+pub const CONNECTIONS_ON_TRIAL: usize = 32;
+
+/// Idle connections that are ended at once when there is no room: looking for them costs a walk over all.
+pub const SHED_AT_ONCE: usize = 16;
+
+/// Time over which cancelled requests are counted.
+pub const CANCEL_WINDOW: Duration = Duration::from_secs(10);
+
+/// Requests that one connection may cancel within [`CANCEL_WINDOW`] without a look at how many it lets finish: a page of
+/// 100 pictures that is left while it loads.
+pub const CANCELLED_OF_CONNECTION_MAX: u32 = 100;
+
+/// The same for all connections of one visitor, who may be an office.
+pub const CANCELLED_OF_ADDRESS_MAX: u32 = 400;
+
+/// How often a stream that moves nothing is forgiven while its connection moves: on a slow line, streams wait for their
+/// turn.
+pub const FORGIVEN_MAX: u32 = 3;
+
+/// A reader that leaves a piece for longer than this is slow, and gets smaller ones.
+pub const SLOW_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes of a piece for a slow reader: at 500 B/s it takes half of the window of `min-rate`.
+pub const SLOW_PIECE: usize = 8 * 1024;
+
+/// Bytes that the kernel holds of what a visitor has not been sent. Without it, a stalled reader costs 2.5 MiB of the
+/// kernel's memory, and its progress shows in steps of a third of that.
+pub const UNSENT_MAX: u32 = 64 * 1024;

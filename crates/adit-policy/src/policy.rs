@@ -11,6 +11,7 @@ pub mod compress;
 pub mod describe;
 pub mod fields;
 pub mod limit;
+pub mod pace;
 pub mod pages;
 mod settings;
 pub mod target;

@@ -103,6 +103,7 @@ pub struct EdgeMetrics {
     certificate_orders: Family<OrderLabels, Counter>,
     refusals: Family<Word, Counter>,
     denied: Family<Word, Counter>,
+    overload: Family<Word, Counter>,
     cached: Family<CacheLabel, Counter>,
     /// The same counters by outcome.
     cached_by_index: [OnceLock<Counter>; OUTCOMES],
@@ -149,6 +150,7 @@ impl EdgeMetrics {
             certificate_orders: Family::default(),
             refusals: Family::default(),
             denied: Family::default(),
+            overload: Family::default(),
             cached: Family::default(),
             cached_by_index: std::array::from_fn(|_| OnceLock::new()),
             cache_objects: Gauge::default(),
@@ -212,6 +214,8 @@ impl EdgeMetrics {
         let orders = "Orders of certificates";
         registry.register("certificate_orders", orders, self.certificate_orders.clone());
         registry.register("tunnel_connections", "Live tunnel connections", self.tunnel_connections.clone());
+        let overload = "Connections and requests that were ended or refused to protect the edge";
+        registry.register("overload", overload, self.overload.clone());
         registry.register("requests_denied", "Requests that were not let through", self.denied.clone());
         registry.register("cache_requests", "Requests at the cache, by outcome", self.cached.clone());
         registry.register("cache_objects", "Stored responses", self.cache_objects.clone());
@@ -252,6 +256,11 @@ impl EdgeMetrics {
         {
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Counts a connection or a request that was ended or refused to protect the edge.
+    pub fn overload(&self, reason: &str) {
+        self.overload.get_or_create(&Word { reason: reason.to_owned() }).inc();
     }
 
     /// Counts a request that was not let through.

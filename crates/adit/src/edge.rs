@@ -23,6 +23,7 @@ use adit_lifecycle::drain::{self, DrainTrigger};
 use adit_lifecycle::readiness::Readiness;
 use adit_lifecycle::signal::Signals;
 use adit_lifecycle::workers::{Workers, default_count};
+use adit_policy::capacity::Caps;
 use adit_policy::limits::EDGE_GRACE;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::{AccessLog, Output};
@@ -40,6 +41,9 @@ use crate::local::{self, Local};
 
 /// Time for the last packets to connectors, so that they need not find out by silence.
 const GOODBYE: Duration = Duration::from_millis(50);
+
+/// Descriptors that a process has at least, where the system does not say.
+const DESCRIPTORS_UNKNOWN: u64 = 1024;
 
 /// A running edge. Dropping it cuts everything; [`stop`](Running::stop) drains.
 #[derive(Debug)]
@@ -210,11 +214,18 @@ fn build(
     let room = Room { memory: file.cache.memory, disk: file.cache.disk, inactive: file.cache.inactive };
     edge.cache =
         Some(Store::open(&file.cache.folder, room).map_err(|error| named(&file.cache.folder, error))?);
+    edge.capacity.set(caps(file));
     edge.read_policy = adit_config::policy::decode_wire;
     edge.location = file.domain.to_string();
     edge.alt_svc = alt_svc(file.http3, bound);
     edge.https_port = bound.addresses().https.first().map(SocketAddr::port).filter(|port| *port != 443);
     Ok(edge)
+}
+
+/// What the file says about connections and requests, and else what the descriptors of this process can hold.
+fn caps(file: &EdgeFile) -> Caps {
+    let (descriptors, _) = rlimit::Resource::NOFILE.get().unwrap_or((DESCRIPTORS_UNKNOWN, 0));
+    file.limits.over(Caps::of_descriptors(descriptors))
 }
 
 /// HTTP/3 is found at the UDP port beside HTTPS, for a day.

@@ -1,16 +1,20 @@
-//! `rate-limit`, `concurrency`, `ban`, `timeouts`.
+//! `rate-limit`, `concurrency`, `ban`, `timeouts`, `min-rate`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use adit_policy::cache::rule::StatusRange;
 use adit_policy::policy::limit::{Ban, Concurrency, LimitKey, RateLimit, Timeouts};
+use adit_policy::policy::pace::MinRate;
 
 use super::Decoder;
 use crate::yaml::{self, Kind, Node, Table};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// The shortest window of `min-rate`: below it, one lost packet makes a client slow.
+const WINDOW_MIN: Duration = Duration::from_secs(1);
 
 /// Answers that count where a ban says no more.
 const BANNED_FOR: [StatusRange; 2] = [StatusRange::One(401), StatusRange::One(403)];
@@ -127,5 +131,44 @@ impl Decoder<'_> {
         table.finish(self.findings);
         let some = |time: Option<Duration>| time.filter(|time| !time.is_zero());
         Some(Timeouts { answer: some(answer), idle: some(idle) })
+    }
+
+    /// `false`, a rate for both directions in bytes per second, or a table.
+    pub(super) fn min_rate(&mut self, node: &Node) -> Option<MinRate> {
+        let default = MinRate::default();
+        if yaml::truth_of(node) == Some(false) {
+            return Some(MinRate::OFF);
+        }
+        let Kind::Map(_) = &node.kind else {
+            let rate = self.size(node)?;
+            return Some(MinRate { request: rate, response: rate, ..default });
+        };
+        let mut table = Table::open(node, "`min-rate`", self.findings)?;
+        let (request, response) = (table.take("request"), table.take("response"));
+        let window = table.take("window").and_then(|node| self.window(node));
+        let grace = table.take("grace").and_then(|node| yaml::period(node, self.findings));
+        let request = request.and_then(|node| self.rate_or_off(node));
+        let response = response.and_then(|node| self.rate_or_off(node));
+        table.finish(self.findings);
+        Some(MinRate {
+            request: request.unwrap_or(default.request),
+            response: response.unwrap_or(default.response),
+            window: window.unwrap_or(default.window),
+            grace: grace.unwrap_or(default.grace),
+        })
+    }
+
+    fn rate_or_off(&mut self, node: &Node) -> Option<u64> {
+        if yaml::truth_of(node) == Some(false) { Some(0) } else { self.size(node) }
+    }
+
+    fn window(&mut self, node: &Node) -> Option<Duration> {
+        let time = yaml::period(node, self.findings)?;
+        if time < WINDOW_MIN {
+            let message = "the window of `min-rate` is shorter than 1s";
+            self.findings.error(node.span, message).help("for example `window: 30s`");
+            return None;
+        }
+        Some(time)
     }
 }

@@ -57,6 +57,7 @@ macro_rules! policy_keys {
         ("error-page", "false|text|map", "Pages in place of the built-in ones"),
         ("maintenance", "bool|text", "What visitors read while it is taken out of service"),
         ("timeouts", "@timeouts", "How long things may take"),
+        ("min-rate", "false|size|@min-rate", "How slow a client may be, in bytes per second"),
         $($more,)*
     ] };
 }
@@ -88,6 +89,7 @@ pub(super) const TABLES: &[Table] = &[
             ("hostnames", "map @name-policy", "How some names are treated"),
             ("trusted", "'fly|'cloudflare|texts|@trusted", "Proxies whose word about visitors counts"),
             ("cache", "@cache-room", "Room for what is kept"),
+            ("limits", "@limits", "How many connections and requests at the same time"),
             ("deny-lists", "texts", "Files of addresses that are kept out"),
             ("crowdsec", "@crowdsec", "A local API of CrowdSec"),
             ("access-log", "text", "A file, `stdout` or `off`"),
@@ -160,6 +162,17 @@ pub(super) const TABLES: &[Table] = &[
             ("size", "size", "On disk; 0 for none"),
             ("memory", "size", ""),
             ("inactive", "time", "What nobody has used for that long goes"),
+        ],
+    ),
+    table(
+        "limits",
+        "`limits`",
+        &[
+            ("connections", "int", "Of all visitors"),
+            ("connections-per-address", "int", "Of one visitor; of IPv6, of one /64"),
+            ("requests", "int", "In flight, of all visitors"),
+            ("requests-per-address", "int", "In flight, of one visitor"),
+            ("idle", "time", "How long a connection without requests is kept"),
         ],
     ),
     table(
@@ -292,7 +305,17 @@ pub(super) const TABLES: &[Table] = &[
         "`timeouts`",
         &[
             ("answer", "time", "To the first byte of the answer"),
-            ("idle", "time", "Silence between two parts of it"),
+            ("idle", "time", "Silence between two parts of it, of the origin or of the client"),
+        ],
+    ),
+    table(
+        "min-rate",
+        "`min-rate`",
+        &[
+            ("request", "false|size", "Bytes per second of a request body"),
+            ("response", "false|size", "Bytes per second of a response"),
+            ("window", "time", "Waiting time over which the rate is measured"),
+            ("grace", "time", "What the first measurement has beyond it"),
         ],
     ),
     table(

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod abuse;
 mod bans;
 mod browser;
 mod cache;

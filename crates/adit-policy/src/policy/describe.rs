@@ -65,6 +65,7 @@ impl Settings {
             }),
             "maintenance" => or_off(self.maintenance.as_ref(), ToString::to_string),
             "timeouts" => timeouts(&self.timeouts),
+            "min-rate" => self.min_rate.to_string(),
             _ => String::new(),
         }
     }

@@ -8,6 +8,7 @@ use super::address::Addresses;
 use super::compress::Compress;
 use super::fields::{FieldRules, Hsts, SecurityHeaders};
 use super::limit::{Ban, Concurrency, DenyMode, RateLimit, Timeouts};
+use super::pace::MinRate;
 use super::pages::Pages;
 use crate::cache::rule::CacheRule;
 
@@ -64,6 +65,7 @@ replaces!(
     Option<Arc<Pages>>,
     DenyMode,
     Timeouts,
+    MinRate,
 );
 
 /// Rules for fields add up: whoever sets another field leaves the others alone.
@@ -150,6 +152,8 @@ settings! {
     maintenance: Option<Arc<str>> = "maintenance",
     /// How long things may take.
     timeouts: Timeouts = "timeouts",
+    /// How slow a client may be.
+    min_rate: MinRate = "min-rate",
 }
 
 impl Settings {

@@ -70,6 +70,7 @@ impl Reloader {
         let count = snapshot.tunnels().len();
         certificates.reload(tunnels.edge())?;
         edge.tls.set_certificates(certificates.table(&snapshot)?);
+        edge.capacity.set(super::caps(tunnels.edge()));
         let fault = doors.reload(tunnels.edge(), edge);
         edge.replace_snapshot(snapshot);
         last.clone_from(tunnels.edge());
