@@ -12,6 +12,8 @@ pub mod remote;
 
 mod dialler;
 
+mod limits;
+
 mod serve;
 
 mod ingress;

@@ -89,6 +89,10 @@ pub(crate) enum OriginError {
     Request(&'static str),
     #[error("nothing was said for {0:?} (`idleTimeout`)")]
     Silent(Duration),
+    #[error("the origin sent more than {0} interim responses (1xx) to one request")]
+    Interim(usize),
+    #[error("the origin did not complete a head, a chunk size or its trailers within {0:?}")]
+    Trickles(Duration),
 }
 
 impl OriginError {
@@ -99,6 +103,8 @@ impl OriginError {
             Self::NotAllowed(_) => "not_allowed",
             Self::ConnectTimeout(..) => "connect_timeout",
             Self::Silent(_) => "idle_timeout",
+            Self::Interim(_) => "too_many_interim",
+            Self::Trickles(_) => "origin_trickles",
             Self::Tls(..) | Self::Trust(_) | Self::Certificate(_) | Self::NoCertificate(_) => "tls_failed",
             Self::Closed | Self::Broken(_) => "origin_closed",
             Self::Malformed(_) | Self::Upgraded | Self::Http2(_) => "malformed_answer",

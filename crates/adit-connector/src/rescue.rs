@@ -89,7 +89,7 @@ pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
         // cloudflared: 503 and 403 with no body.
         Problem::NoRule => bare(503, reply).await,
         Problem::Denied(Denied::NoToken(_) | Denied::BadToken(_)) => bare(403, reply).await,
-        Problem::Origin(OriginError::Silent(_)) => bare(504, reply).await,
+        Problem::Origin(OriginError::Silent(_) | OriginError::Trickles(_)) => bare(504, reply).await,
         Problem::Gone(_) | Problem::Cancelled => 499,
         _ => {
             let intro = "Unable to reach the origin service";

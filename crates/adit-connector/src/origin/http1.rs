@@ -14,6 +14,7 @@ use adit_tunnel::StreamError;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Route, connect};
 use super::head::{self, BodyHead};
@@ -21,6 +22,7 @@ use super::io::Io;
 use super::proxy::Forward;
 use super::{Origin, OriginError};
 use crate::idle::Idle;
+use crate::limits::{INTERIM_MAX, LINE_TIME};
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
@@ -106,15 +108,54 @@ impl Connection {
         upload: &mut Upload<'_>,
         answer: &mut Answer,
     ) -> Result<ResponseHead, Problem> {
-        loop {
-            match answer::take(&mut self.buffer, method)? {
-                Some(head) if head.status < 200 && head.status != 101 => interim(&head, answer).await?,
-                Some(head) => return Ok(head),
-                None if self.fill(SMALL_READ, upload, answer).await? == 0 => {
+        let mut trickle = Trickle::default();
+        for _ in 0..=INTERIM_MAX {
+            let head = loop {
+                if let Some(head) = answer::take(&mut self.buffer, method)? {
+                    break head;
+                }
+                let deadline = trickle.deadline(&self.buffer, Instant::now());
+                if within(deadline, self.fill(SMALL_READ, upload, answer)).await? == 0 {
                     return Err(OriginError::Closed.into());
                 }
-                None => {}
+            };
+            trickle = Trickle::default();
+            if head.status >= 200 || head.status == 101 {
+                return Ok(head);
             }
+            interim(&head, answer).await?;
+        }
+        Err(OriginError::Interim(INTERIM_MAX).into())
+    }
+}
+
+/// Finds an origin that never ends what it began to write: a head, a chunk-size line, a trailer section.
+#[derive(Debug, Default)]
+struct Trickle {
+    since: Option<Instant>,
+}
+
+impl Trickle {
+    /// By when it must be complete; `None` while nothing of it is there.
+    fn deadline(&mut self, begun: &[u8], now: Instant) -> Option<Instant> {
+        if begun.is_empty() {
+            self.since = None;
+            return None;
+        }
+        Some(*self.since.get_or_insert(now) + LINE_TIME)
+    }
+}
+
+/// Waits for more of what was begun.
+async fn within<T>(
+    deadline: Option<Instant>,
+    more: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    match deadline {
+        None => more.await,
+        Some(deadline) => {
+            let more = timeout_at(deadline, more).await;
+            more.unwrap_or_else(|_| Err(OriginError::Trickles(LINE_TIME).into()))
         }
     }
 }
@@ -216,9 +257,13 @@ pub(super) async fn carry(
     if end {
         return Ok(true);
     }
+    let mut trickle = Trickle::default();
     loop {
         match reader.take(&mut connection.buffer) {
-            Ok(Piece::Data(data)) => send(connection, upload, &mut body, data).await?,
+            Ok(Piece::Data(data)) => {
+                trickle = Trickle::default();
+                send(connection, upload, &mut body, data).await?;
+            }
             Ok(Piece::Trailers(fields)) => {
                 body.trailers(&fields).await?;
                 return Ok(true);
@@ -227,7 +272,7 @@ pub(super) async fn carry(
                 body.finish().await?;
                 return Ok(true);
             }
-            Ok(Piece::NeedMore) => match more(connection, &reader, upload, &mut body).await {
+            Ok(Piece::NeedMore) => match more(connection, &reader, upload, &mut body, &mut trickle).await {
                 Ok(0) if reader.ends_with_connection() => {
                     body.finish().await?;
                     return Ok(false);
@@ -281,14 +326,20 @@ async fn more(
     reader: &BodyReader,
     upload: &mut Upload<'_>,
     body: &mut ReplyBody,
+    trickle: &mut Trickle,
 ) -> Result<usize, Problem> {
+    // What is left in the buffer is the beginning of a line.
+    let deadline = trickle.deadline(&connection.buffer, Instant::now());
     let room = reader.expects().map_or(LARGE_READ, |left| left.clamp(1, LARGE_READ as u64) as usize);
     connection.buffer.reserve(room);
-    tokio::select! {
-        biased;
-        read = poll_fn(|cx| connection.poll_fill(upload, cx)) => read,
-        () = body.cancelled() => Err(Problem::Cancelled),
-    }
+    let more = async {
+        tokio::select! {
+            biased;
+            read = poll_fn(|cx| connection.poll_fill(upload, cx)) => read,
+            () = body.cancelled() => Err(Problem::Cancelled),
+        }
+    };
+    within(deadline, more).await
 }
 
 /// The request's body on its way to the origin.
@@ -424,4 +475,21 @@ fn last_chunk(fields: &adit_wire::fields::Fields) -> Bytes {
     }
     out.put_slice(b"\r\n");
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_must_end_and_what_was_not_may_wait() {
+        let start = Instant::now();
+        let mut trickle = Trickle::default();
+        let later = |seconds| start + std::time::Duration::from_secs(seconds);
+        assert_eq!(trickle.deadline(b"", later(500)), None, "nothing has come yet");
+        assert_eq!(trickle.deadline(b"H", later(600)), Some(later(600) + LINE_TIME));
+        assert_eq!(trickle.deadline(b"HT", later(609)), Some(later(600) + LINE_TIME), "a byte wins no time");
+        assert_eq!(trickle.deadline(b"", later(610)), None, "it was complete");
+        assert_eq!(trickle.deadline(b"1", later(700)), Some(later(700) + LINE_TIME));
+    }
 }
