@@ -24,7 +24,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::cache::{Joined, KeptBody};
-use crate::compress::Encoder;
+use crate::compress::Compression;
 use crate::pace::{Intake, Watch};
 use crate::record::Record;
 use crate::running::Running;
@@ -138,7 +138,7 @@ enum Source {
 struct Encoded {
     source: Source,
     /// `None` once the end is out.
-    encoder: Option<Encoder>,
+    encoder: Option<Compression>,
     /// Whether the encoder has something that nobody has seen.
     holds: bool,
 }
@@ -155,7 +155,7 @@ impl Encoded {
                     encoder.write(&data)
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(None) => self.encoder.take().map_or(Ok(Bytes::new()), Encoder::finish),
+                Poll::Ready(None) => self.encoder.take().map_or(Ok(Bytes::new()), Compression::finish),
                 Poll::Pending if self.holds => {
                     self.holds = false;
                     encoder.flush()
@@ -237,7 +237,7 @@ impl AnswerBody {
     }
 
     /// The same, compressed on its way.
-    pub(crate) fn encoded(mut self, encoder: Encoder) -> Self {
+    pub(crate) fn encoded(mut self, encoder: Compression) -> Self {
         let source = std::mem::replace(&mut self.source, Source::Empty);
         self.source = Source::Encoded(Box::new(Encoded { source, encoder: Some(encoder), holds: false }));
         self

@@ -1,7 +1,10 @@
 //! Bodies are compressed while they pass. What waits for more is flushed first, so that events arrive when they happen.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use adit_policy::limits::ENCODERS_BYTES_MAX;
 use adit_policy::policy::compress::Coding;
 use brotli::CompressorWriter;
 use bytes::Bytes;
@@ -22,8 +25,90 @@ const ZSTD_WINDOW: u32 = 18;
 /// Bytes that brotli writes at a time.
 const BUFFER: usize = 4096;
 
-/// One body's compression.
-pub(crate) enum Encoder {
+/// What one encoder is counted with, in bytes. An estimate: 200 stalled answers of 4 MiB took 387 MiB in all, nearly 2 MiB each,
+/// before encoders had bounded room; gzip needs under 300 KiB for its window and tables.
+const fn cost(coding: Coding) -> usize {
+    match coding {
+        Coding::Gzip => 384 * 1024,
+        Coding::Brotli => 2 * 1024 * 1024,
+        Coding::Zstd => 1280 * 1024,
+    }
+}
+
+/// Room for the encoders of all answers that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct EncoderRoom(AtomicUsize);
+
+impl EncoderRoom {
+    /// Room for one encoder; `None` where there is none, and the answer goes as it is.
+    pub(crate) fn reserve(self: &Arc<Self>, coding: Coding) -> Option<Reserved> {
+        let cost = cost(coding);
+        let more = |used: usize| used.checked_add(cost).filter(|used| *used <= ENCODERS_BYTES_MAX);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Reserved { room: self.clone(), coding })
+    }
+}
+
+/// Room that one answer has, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    room: Arc<EncoderRoom>,
+    coding: Coding,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.room.0.fetch_sub(cost(self.coding), Ordering::Relaxed);
+    }
+}
+
+/// The compression of one answer. The encoder is made when the first bytes come: an answer that waits costs nothing.
+pub(crate) struct Compression {
+    encoder: Option<Encoder>,
+    reserved: Reserved,
+}
+
+impl Compression {
+    pub(crate) fn new(reserved: Reserved) -> Self {
+        Self { encoder: None, reserved }
+    }
+
+    /// Takes a part of the body in; what is ready comes out, perhaps nothing.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<Bytes> {
+        self.encoder()?.write(data)
+    }
+
+    /// Everything that was taken in comes out.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub(crate) fn flush(&mut self) -> io::Result<Bytes> {
+        self.encoder()?.flush()
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// When the library fails.
+    pub(crate) fn finish(mut self) -> io::Result<Bytes> {
+        self.encoder()?;
+        self.encoder.take().map_or(Ok(Bytes::new()), Encoder::finish)
+    }
+
+    fn encoder(&mut self) -> io::Result<&mut Encoder> {
+        let made = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => Encoder::new(self.reserved.coding)?,
+        };
+        Ok(self.encoder.insert(made))
+    }
+}
+
+/// One body's encoder.
+enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
     Zstd(ZstdEncoder<'static, Vec<u8>>),
@@ -32,7 +117,7 @@ pub(crate) enum Encoder {
 impl Encoder {
     /// # Errors
     /// When the library cannot begin.
-    pub(crate) fn new(coding: Coding) -> io::Result<Self> {
+    fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL))),
             Coding::Brotli => {
@@ -51,7 +136,7 @@ impl Encoder {
     ///
     /// # Errors
     /// When the library fails.
-    pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<Bytes> {
+    fn write(&mut self, data: &[u8]) -> io::Result<Bytes> {
         self.writer().write_all(data)?;
         Ok(self.take())
     }
@@ -60,7 +145,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The same.
-    pub(crate) fn flush(&mut self) -> io::Result<Bytes> {
+    fn flush(&mut self) -> io::Result<Bytes> {
         self.writer().flush()?;
         Ok(self.take())
     }
@@ -69,7 +154,7 @@ impl Encoder {
     ///
     /// # Errors
     /// The same.
-    pub(crate) fn finish(self) -> io::Result<Bytes> {
+    fn finish(self) -> io::Result<Bytes> {
         Ok(match self {
             Self::Gzip(encoder) => encoder.finish()?.into(),
             Self::Brotli(encoder) => encoder.into_inner().into(),
@@ -141,5 +226,17 @@ mod tests {
             decoder.read_exact(&mut text).unwrap();
             assert_eq!(&text, b"data: one event\n\n", "{coding}");
         }
+    }
+
+    #[test]
+    fn the_encoders_of_all_answers_have_bounded_room() {
+        let room = Arc::<EncoderRoom>::default();
+        let held: Vec<Reserved> = std::iter::from_fn(|| room.reserve(Coding::Brotli)).collect();
+        assert_eq!(held.len(), ENCODERS_BYTES_MAX / cost(Coding::Brotli));
+        let waiting: Vec<Compression> = held.into_iter().map(Compression::new).collect();
+        assert!(waiting.iter().all(|compression| compression.encoder.is_none()), "no bytes, no encoder");
+        drop(waiting);
+        assert!(room.reserve(Coding::Gzip).is_some(), "it is given back");
+        assert_eq!(room.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -121,6 +121,7 @@ pub struct Edge {
     /// What is kept of origins' answers; `None` for nothing.
     pub cache: Option<Arc<Store>>,
     flights: cache::Flights,
+    encoders: Arc<compress::EncoderRoom>,
     complaints: complaints::Complaints,
 }
 
@@ -149,6 +150,7 @@ impl Edge {
             capacity: Arc::default(),
             cache: None,
             flights: cache::Flights::default(),
+            encoders: Arc::default(),
             complaints: complaints::Complaints::default(),
         })
     }

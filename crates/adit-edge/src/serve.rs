@@ -25,7 +25,7 @@ use crate::act::Act;
 use crate::body::{AnswerBody, RequestBody};
 use crate::cache::{Kept, Said};
 use crate::capacity::Refused;
-use crate::compress::Encoder;
+use crate::compress::Compression;
 use crate::context::RequestContext;
 use crate::forward::Upgrade;
 use crate::pace::{Intake, Watch};
@@ -137,7 +137,7 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
         }
     };
     note(&visitor.edge, client, (&host, &settings), response.status());
-    let response = finish(&settings, &announcing, codings.as_ref(), response);
+    let response = finish(&visitor.edge, &settings, &announcing, codings.as_ref(), response);
     if let Some(watch) = watch {
         let is_upgraded = is_upgrade && matches!(response.status().as_u16(), 101 | 200);
         watch.expect(&settings, is_stream || pace::is_stream(response.headers()), is_upgraded);
@@ -277,6 +277,7 @@ async fn pass(
 
 /// Sets what every answer of a name has, and compresses what is worth it.
 fn finish(
+    edge: &Edge,
     settings: &Settings,
     announcing: &forward::Announcing,
     codings: Option<&Codings>,
@@ -291,7 +292,7 @@ fn finish(
     if rule.is_worth_it(&candidate) {
         compress::mark_varies(response.headers_mut());
     }
-    let encoder = chosen.and_then(|coding| Some((coding, Encoder::new(coding).ok()?)));
+    let encoder = chosen.and_then(|coding| Some((coding, Compression::new(edge.encoders.reserve(coding)?))));
     let Some((coding, encoder)) = encoder else { return response };
     compress::mark(response.headers_mut(), coding);
     response.map(|body| body.encoded(encoder))

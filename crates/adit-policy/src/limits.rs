@@ -179,6 +179,10 @@ pub const SLOW_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of a piece for a slow reader: at 500 B/s it takes half of the window of `min-rate`.
 pub const SLOW_PIECE: usize = 8 * 1024;
 
+/// Bytes of all encoders that compress answers: 85 of gzip, or 16 of brotli, at the same time. Beyond that answers go as they
+/// are. A fast reader needs one for some milliseconds, so only stalled readers fill it.
+pub const ENCODERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Bytes that the kernel holds of what a visitor has not been sent. Without it, a stalled reader costs 2.5 MiB of the
 /// kernel's memory, and its progress shows in steps of a third of that.
 pub const UNSENT_MAX: u32 = 64 * 1024;

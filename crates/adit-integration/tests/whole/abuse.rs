@@ -32,7 +32,7 @@ fn head(method: &str, path: &str, more: &str) -> String {
 /// Reads until the end, however it comes.
 async fn all(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut heard = Vec::new();
-    drop(timeout(SOON, stream.read_to_end(&mut heard)).await.expect("the edge ends the connection"));
+    drop(timeout(SOON, stream.read_to_end(&mut heard)).await.unwrap());
     String::from_utf8_lossy(&heard).into_owned()
 }
 
@@ -96,7 +96,7 @@ async fn a_slow_origin_makes_no_visitor_slow() {
     }
 }
 
-async fn shrunk(edge: &Edge) -> tokio_rustls::client::TlsStream<TcpStream> {
+async fn tls(edge: &Edge) -> tokio_rustls::client::TlsStream<TcpStream> {
     edge.visitor().raw(APP).await.unwrap()
 }
 
@@ -113,7 +113,7 @@ async fn a_reader_who_does_not_read_is_ended() {
             let (edge, _origin, _connector) = home(way, lines).await;
             let mut stalled = Vec::new();
             for _ in 0..10 {
-                let mut stream = shrunk(&edge).await;
+                let mut stream = tls(&edge).await;
                 sends(&mut stream, &head("GET", "/bytes/50000000", "")).await;
                 stalled.push(stream);
             }
@@ -249,4 +249,43 @@ async fn who_only_cancels_is_sent_away() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{way:?}");
         assert!(edge.metrics().await.contains("overload_total{reason=\"cancelling\"} 1"));
     }
+}
+
+/// An origin that accepts one connection after the other and says what it likes.
+async fn rude(says: fn(TcpStream) -> tokio::task::JoinHandle<()>) -> (Edge, Connector) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(says(stream));
+        }
+    });
+    let edge = Edge::plan().tunnel("home", &["*.example.test"]).start();
+    let connector = Connector::start(Way::Quic, &edge, "home", &format!("  - service: http://{address}"));
+    edge.has_connections(4).await;
+    (edge, connector)
+}
+
+#[tokio::test]
+async fn an_origin_that_floods_or_trickles_loses_its_request() {
+    let flood = |mut stream: TcpStream| {
+        tokio::spawn(async move {
+            while stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await.is_ok() {}
+        })
+    };
+    let (edge, connector) = rude(flood).await;
+    assert_eq!(edge.visitor().get(APP, "/").await.status, StatusCode::BAD_GATEWAY);
+    drop(connector.program.says("more than 32 interim responses"));
+    let trickle = |mut stream: TcpStream| {
+        tokio::spawn(async move {
+            drop(stream.write_all(b"HTTP/1.1 200 OK\r\nX-Long: ").await);
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+    };
+    let (edge, connector) = rude(trickle).await;
+    let answer = timeout(SOON, edge.visitor().get(APP, "/")).await.expect("in time");
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    drop(connector.program.says("did not complete a head"));
 }
