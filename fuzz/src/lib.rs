@@ -12,9 +12,10 @@ use adit_http::strict::RequestChecker;
 use adit_http3::{frame as http3_frame, head as http3_head_of, qpack};
 use adit_policy::cache::directives::Directives;
 use adit_policy::cache::freshness::{Arrival, Use};
-use adit_policy::cache::rule::CacheRule;
+use adit_policy::cache::key::{Keyed, key};
+use adit_policy::cache::rule::{CacheRule, KeyShape, Preset, QueryKey};
 use adit_policy::cache::storable::{Asker, storable};
-use adit_policy::cache::{conditional, range};
+use adit_policy::cache::{conditional, outgoing, range};
 use adit_policy::field;
 use adit_policy::policy::act::Asked;
 use adit_policy::policy::address;
@@ -33,7 +34,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -55,6 +56,7 @@ pub const TARGETS: [(&str, Target); 21] = [
     ("path", path),
     ("deny_list", deny_list),
     ("request_head", request_head),
+    ("cache_key", cache_key),
 ];
 
 /// The first bytes of a stream: never takes more than there are.
@@ -264,6 +266,51 @@ pub fn cache_head(data: &[u8]) {
         assert!(first < end && end <= 1000);
     }
     assert!(range::content_range(&response).is_none_or(|(first, end, whole)| first < end && end <= whole));
+}
+
+/// Two requests, each a target and fields, with an empty line between them: if their keys are the same, so is what the origin gets
+/// of them, but for fields that origins name in `Vary`.
+pub fn cache_key(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (one, other) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let names = vec!["page".to_owned(), "lang".to_owned()];
+    for query in
+        [QueryKey::All, QueryKey::None, QueryKey::Only(names.clone()), QueryKey::Without(names.clone())]
+    {
+        let headers = vec![HeaderName::from_static("x-a")];
+        let key = KeyShape { query, headers, cookies: names.clone(), ..KeyShape::default() };
+        let rule = CacheRule { key, ..CacheRule::preset(Preset::Static) };
+        let (Some(one), Some(other)) = (sent(one, &rule), sent(other, &rule)) else { continue };
+        if one.0 == other.0 {
+            assert_eq!(one.1, other.1, "{}", one.0);
+        }
+    }
+}
+
+/// The key of a request, and what the origin gets of it.
+fn sent(text: &str, rule: &CacheRule) -> Option<(String, String)> {
+    let (target, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let headers = fields(rest);
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let (scheme, scope, host) = ("https", "*", "a.example");
+    let tunnel = adit_policy::snapshot::TunnelId(uuid::Uuid::nil());
+    let request = Keyed { tunnel, scheme, scope, host, path, query, headers: &headers };
+    let key = key(&request, &rule.key).ok()?;
+    let asked = outgoing::target(target, target, key.query.as_deref());
+    let fields = outgoing::fields(&headers, rule, &key.cookies, true);
+    assert!(fields.keys().all(|name| !outgoing::steers(name)));
+    let in_key = |name: &&HeaderName| **name == http::header::COOKIE || rule.key.headers.contains(name);
+    let lines = fields
+        .keys()
+        .filter(in_key)
+        .flat_map(|name| fields.get_all(name).iter().map(move |value| (name, value)));
+    let mut lines: Vec<_> = lines.collect();
+    // The order of different fields says nothing.
+    lines.sort_by_key(|(name, _)| name.as_str());
+    Some((key.text, format!("{asked} {lines:?}")))
 }
 
 fn fields(text: &str) -> HeaderMap {

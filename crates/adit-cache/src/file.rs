@@ -15,7 +15,7 @@ use crate::meta::Meta;
 /// Bytes of the footer.
 const FOOTER: usize = 32;
 /// Marks a file as ours, and its form.
-const MAGIC: [u8; 8] = *b"aditcch1";
+const MAGIC: [u8; 8] = *b"aditcch2";
 /// Bytes of the largest meta: the largest head, three times over.
 const META_MAX: u64 = 256 * 1024;
 /// Bytes that are checked at a time.

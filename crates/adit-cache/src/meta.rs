@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use adit_policy::cache::freshness::Life;
 use adit_policy::cache::vary::Selecting;
+use adit_policy::snapshot::TunnelId;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// What is known of it.
 #[derive(Clone, Debug)]
@@ -22,9 +24,11 @@ pub struct Meta {
     pub sequence: u64,
 }
 
-/// Host and target, in the form that people name them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whose it is, and its host and target in the form that people name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The tunnel whose answer it is.
+    pub tunnel: TunnelId,
     /// The host.
     pub host: String,
     /// Path and query, as they were asked for.
@@ -57,7 +61,9 @@ pub struct Head {
 #[derive(Serialize, Deserialize)]
 struct Written {
     key: String,
-    place: Place,
+    tunnel: u128,
+    host: String,
+    target: String,
     came: Duration,
     sequence: u64,
     kind: WrittenKind,
@@ -89,7 +95,9 @@ impl Meta {
     pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let written = Written {
             key: self.key.clone(),
-            place: self.place.clone(),
+            tunnel: self.place.tunnel.0.as_u128(),
+            host: self.place.host.clone(),
+            target: self.place.target.clone(),
             came: self.came.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             sequence: self.sequence,
             kind: match &self.kind {
@@ -119,7 +127,11 @@ impl Meta {
         };
         Some(Self {
             key: written.key,
-            place: written.place,
+            place: Place {
+                tunnel: TunnelId(Uuid::from_u128(written.tunnel)),
+                host: written.host,
+                target: written.target,
+            },
             kind,
             came: SystemTime::UNIX_EPOCH.checked_add(written.came)?,
             sequence: written.sequence,
@@ -196,7 +208,11 @@ pub(crate) mod tests {
         let life = Life { fresh_for: Duration::from_secs(60), ..Life::default() };
         Meta {
             key: format!("https://{host}{target}"),
-            place: Place { host: host.to_owned(), target: target.to_owned() },
+            place: Place {
+                tunnel: TunnelId(Uuid::from_u128(1)),
+                host: host.to_owned(),
+                target: target.to_owned(),
+            },
             kind: Kind::Response(Head { status: StatusCode::OK, headers, life, part: None }),
             came: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
             sequence: 0,

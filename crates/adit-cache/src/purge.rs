@@ -16,8 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::Meta;
 
-/// Purges that are remembered. Above that, what is older than the oldest one does not count any more.
+/// Purges of the operator's that are remembered. Above that they become one of everything.
 const REMEMBERED_MAX: usize = 20_000;
+
+/// Purges of one tunnel that are remembered. Above that they become one of all that is the tunnel's: what a tunnel's site calls
+/// must not cost another one what is kept of it.
+const REMEMBERED_OF_TUNNEL: usize = 1_000;
 
 /// Fields in which an origin names the tags of an answer: Cloudflare's and Fastly's.
 pub const TAG_FIELDS: [&str; 2] = ["cache-tag", "surrogate-key"];
@@ -30,9 +34,9 @@ pub struct Purge {
     /// Whether it makes stale, in place of removing.
     #[serde(default)]
     pub soft: bool,
-    /// The names that it may be about, as patterns; `None` for all.
+    /// The id of the tunnel whose answers it is about; `None` for all tunnels.
     #[serde(default)]
-    pub hosts: Option<Vec<String>>,
+    pub tunnel: Option<String>,
 }
 
 /// What a purge is about.
@@ -49,6 +53,17 @@ pub enum What {
     Prefix(String),
     /// Everything that its origin has given this tag.
     Tag(String),
+}
+
+impl What {
+    /// The name, URL or tag; empty for everything.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Host(text) | Self::Url(text) | Self::Prefix(text) | Self::Tag(text) => text,
+        }
+    }
 }
 
 /// What has become of a response.
@@ -103,20 +118,29 @@ impl Purges {
         let oldest = at(forget_before);
         // What nobody has used for that long is gone by itself.
         records.retain(|record| record.at >= oldest);
-        if matches!(purge, Purge { what: What::All, soft: false, hosts: None }) {
-            records.clear();
+        let tunnel = purge.tunnel.clone();
+        let own = records.iter().filter(|record| record.purge.tunnel == tunnel).count();
+        let most = if tunnel.is_some() { REMEMBERED_OF_TUNNEL } else { REMEMBERED_MAX };
+        let purge = match own >= most {
+            true => Purge { what: What::All, soft: false, tunnel: tunnel.clone() },
+            false => purge,
+        };
+        if matches!(purge, Purge { what: What::All, soft: false, .. }) {
+            // It is about everything that those before it were about.
+            records.retain(|record| tunnel.is_some() && record.purge.tunnel != tunnel);
         }
         records.push(Record { sequence, at: at(now), purge });
-        if records.len() > REMEMBERED_MAX {
-            let everything = Purge { what: What::All, soft: false, hosts: None };
-            records = vec![Record { sequence, at: at(now), purge: everything }];
-        }
         if let Some(path) = &self.path {
             write(path, &records)?;
         }
         self.records.store(Arc::new(records));
         self.last.store(sequence, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the same purge is remembered.
+    pub(crate) fn contains(&self, purge: &Purge) -> bool {
+        self.records.load().iter().any(|record| record.purge == *purge)
     }
 
     /// What has become of a response that was looked at last when `checked` was the last purge.
@@ -150,8 +174,7 @@ fn write(path: &Path, records: &[Record]) -> io::Result<()> {
 impl Purge {
     fn is_about(&self, meta: &Meta) -> bool {
         let place = &meta.place;
-        let within = |patterns: &Vec<String>| patterns.iter().any(|pattern| covers(pattern, &place.host));
-        if !self.hosts.as_ref().is_none_or(within) {
+        if self.tunnel.as_ref().is_some_and(|tunnel| *tunnel != place.tunnel.to_string()) {
             return false;
         }
         match &self.what {
@@ -202,7 +225,7 @@ mod tests {
     use crate::meta::tests::response;
 
     fn purge(what: What) -> Purge {
-        Purge { what, soft: false, hosts: None }
+        Purge { what, soft: false, tunnel: None }
     }
 
     #[test]
@@ -224,9 +247,12 @@ mod tests {
         ] {
             assert_eq!(purge(what.clone()).is_about(&meta), expected, "{what:?}");
         }
-        let narrow =
-            |hosts: &str| Purge { hosts: Some(vec![hosts.into()]), ..purge(What::Tag("blue".into())) };
-        assert!(narrow("*.b.example").is_about(&meta) && !narrow("other.example").is_about(&meta));
+        let own = meta.place.tunnel.to_string();
+        for what in [What::All, What::Host("a.b.example".into()), What::Tag("blue".into())] {
+            let of = |tunnel: &str| Purge { tunnel: Some(tunnel.into()), ..purge(what.clone()) };
+            assert!(of(&own).is_about(&meta) && !of("").is_about(&meta), "{what:?}");
+            assert!(!of("00000000-0000-0000-0000-000000000002").is_about(&meta), "another tunnel's");
+        }
     }
 
     #[test]
@@ -262,5 +288,26 @@ mod tests {
         purges.add(purge(What::Host("y".into())), now, epoch).unwrap();
         assert_eq!(purges.records.load().len(), 1);
         assert_eq!(purges.verdict(&response("a", "/"), 5), Verdict::Gone);
+    }
+
+    #[test]
+    fn too_many_purges_of_one_tunnel_become_one_of_that_tunnel() {
+        let purges = Purges::open(None);
+        let (now, epoch) = (SystemTime::now(), SystemTime::UNIX_EPOCH);
+        let of = |tunnel: u128, what: What| Purge {
+            tunnel: Some(uuid::Uuid::from_u128(tunnel).to_string()),
+            ..purge(what)
+        };
+        purges.add(purge(What::Host("z".into())), now, epoch).unwrap();
+        for number in 0..=REMEMBERED_OF_TUNNEL {
+            purges.add(of(2, What::Tag(number.to_string())), now, epoch).unwrap();
+        }
+        assert_eq!(purges.records.load().len(), 2, "the operator's, and one");
+        // The response is of tunnel 1.
+        assert_eq!(purges.verdict(&response("a", "/"), 0), Verdict::Counts);
+        purges.add(of(1, What::All), now, epoch).unwrap();
+        assert_eq!(purges.verdict(&response("a", "/"), 0), Verdict::Gone);
+        purges.add(purge(What::All), now, epoch).unwrap();
+        assert_eq!(purges.records.load().len(), 1, "everything");
     }
 }

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::body::{Body, Broken, Growing, Reader};
 use crate::file::{self, Opened, Unreadable};
-use crate::index::{Index, Number};
+use crate::index::{self, Index, Number};
 use crate::meta::{Kind, Meta};
 use crate::purge::{Purge, Purges, Verdict};
 use crate::scan;
@@ -308,7 +308,7 @@ impl Store {
     /// # Errors
     /// When it cannot be remembered; it counts for nothing then.
     pub fn purge(self: &Arc<Self>, purge: Purge, now: SystemTime) -> io::Result<()> {
-        let is_everything = matches!(&purge, Purge { what: crate::What::All, soft: false, hosts: None });
+        let is_everything = matches!(&purge, Purge { what: crate::What::All, soft: false, tunnel: None });
         // Twice the time that something unused is kept for: what a purge is about is gone by then.
         let forget_before =
             now.checked_sub(self.room.inactive.saturating_mul(2)).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -319,6 +319,12 @@ impl Store {
             drop(spawn_blocking(move || store.unlink(&store.index.numbers())));
         }
         Ok(())
+    }
+
+    /// Whether the same purge is remembered.
+    #[must_use]
+    pub fn has_purged(&self, purge: &Purge) -> bool {
+        self.purges.contains(purge)
     }
 
     /// Removes what nobody uses, and what is too much. For every minute or so; it waits for the disk.
@@ -580,11 +586,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     spawn_blocking(work).await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
 }
 
-/// The number of a key.
+/// The number of a key. What stands before the first space of it is its owner.
 fn number(key: &str) -> Number {
+    let owner = key.split_once(' ').map_or("", |(owner, _)| owner);
     let number = key::number(key);
-    // Two halves of one number.
-    [(number >> 64) as u64, number as u64]
+    // Two halves of one number; of the owner's, any part will do.
+    index::owned([(number >> 64) as u64, number as u64], key::number(owner) as u64)
 }
 
 /// Notes which run of the machine this is. Whether the last one ended in between, so that what it wrote may be torn: the

@@ -100,6 +100,7 @@ impl Place {
         let found = rules.find(request)?;
         record.rule(found.index);
         if let Some(access) = found.rule.origin.access.as_ref().filter(|access| access.required) {
+            answer.reply().into_iter().for_each(Reply::mark_gated);
             self.connector.issuers.check(access, &request.fields).await?;
         }
         answer.idle = Idle::new(found.rule.origin.idle_timeout);

@@ -11,6 +11,8 @@ pub mod renewal;
 
 pub mod shutoff;
 
+pub mod owners;
+
 pub mod crowdsec;
 
 pub mod tunnels;

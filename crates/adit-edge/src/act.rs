@@ -81,7 +81,8 @@ fn fixed(respond: &Respond) -> Response<Bytes> {
     response
 }
 
-fn with_target(uri: &Uri, target: &str) -> Option<Uri> {
+/// A URI with another path and query.
+pub(crate) fn with_target(uri: &Uri, target: &str) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
     Uri::from_parts(parts).ok()

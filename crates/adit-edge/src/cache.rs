@@ -7,6 +7,7 @@
 mod ask;
 mod fetch;
 mod flight;
+mod gated;
 mod search;
 mod serve;
 mod slices;
@@ -32,6 +33,7 @@ use ask::{Ask, Target};
 use search::{Got, Search};
 
 pub(crate) use flight::Flights;
+pub(crate) use gated::Gated;
 pub(crate) use serve::{Kept, KeptBody, say};
 pub(crate) use slices::Joined;
 
@@ -119,7 +121,7 @@ pub(crate) fn forget(store: &Arc<Store>, onward: &Onward, head: &Parts, answer: 
     let named = invalidate::also(onward.host().as_str(), headers);
     let target = onward.request().path_and_query();
     for target in std::iter::once(target).chain(named.iter().map(String::as_str)) {
-        let key = ask::key_of(onward, target, &head.headers, rule);
+        let Some(key) = ask::key_of(onward, target, &head.headers, rule) else { continue };
         store.remove(&ask::part_key(&key));
         if let Some(size) = rule.slice {
             store.remove(&ask::slice_key(&key, size, 0));

@@ -8,7 +8,6 @@ use adit_policy::limits::ENCODERS_BYTES_MAX;
 use adit_policy::policy::compress::Coding;
 use brotli::CompressorWriter;
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::write::GzEncoder;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
@@ -119,7 +118,7 @@ impl Encoder {
     /// When the library cannot begin.
     fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
-            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL))),
+            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL))),
             Coding::Brotli => {
                 let writer = CompressorWriter::new(Vec::new(), BUFFER, BROTLI_QUALITY, BROTLI_WINDOW);
                 Self::Brotli(Box::new(writer))

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use adit_cache::Purge;
 use adit_http::local::{Answer, Asked};
 use adit_lifecycle::readiness::Readiness;
+use adit_policy::host::HostPattern;
+use adit_policy::snapshot::TunnelId;
 use http::StatusCode;
 use serde_json::json;
 
@@ -30,7 +32,7 @@ pub fn answer(edge: &Edge, readiness: &Readiness, asked: &Asked) -> Answer {
             Answer::metrics(edge.metrics.encode())
         }
         "/tunnels" => Answer::json(StatusCode::OK, tunnels(edge).to_string()),
-        "/bans" => Answer::json(StatusCode::OK, bans::list(&edge.doors).to_string()),
+        "/bans" => Answer::json(StatusCode::OK, bans::list(edge).to_string()),
         "/cache" => Answer::json(StatusCode::OK, cache(edge).to_string()),
         "/shutoff" => Answer::json(StatusCode::OK, shutoff(edge).to_string()),
         _ => Answer::not_found(),
@@ -43,6 +45,7 @@ fn change(edge: &Edge, asked: &Asked) -> Answer {
         ("POST", "/bans") => bans::add(&edge.doors, &asked.body),
         ("DELETE", "/bans") => bans::remove(&edge.doors, &asked.body),
         ("POST", "/cache/purge") => purge(edge, &asked.body),
+        ("POST", "/tunnels/release") => release(edge, &asked.body),
         ("POST" | "DELETE" | "PUT" | "PATCH", _) => return Answer::not_found(),
         _ => return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "GET, POST or DELETE\n"),
     };
@@ -58,6 +61,28 @@ fn purge(edge: &Edge, body: &[u8]) -> Result<serde_json::Value, String> {
     store.purge(purge.clone(), SystemTime::now()).map_err(|error| error.to_string())?;
     tracing::info!(?purge, "purged");
     Ok(json!({ "purged": true }))
+}
+
+/// Takes a name away from the tunnel that owns it: `tunnel` is its name or id, `hostname` the name or pattern.
+fn release(edge: &Edge, body: &[u8]) -> Result<serde_json::Value, String> {
+    let said: serde_json::Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let name = said["tunnel"].as_str().ok_or("`tunnel` is missing")?;
+    let text = said["hostname"].as_str().ok_or("`hostname` is missing")?;
+    let pattern =
+        HostPattern::parse(text).map_err(|error| format!("`{text}` is not a valid host pattern: {error}"))?;
+    let view = edge.registry.view().clone();
+    let by_id = || view.snapshot.tunnel(TunnelId(name.parse().ok()?));
+    let tunnel = view.snapshot.tunnel_by_name(name).or_else(by_id);
+    let tunnel = tunnel.ok_or_else(|| format!("there is no tunnel `{name}`"))?;
+    if !edge.registry.release(tunnel.id, &pattern) {
+        return Err(format!(
+            "tunnel `{name}` does not own `{pattern}`; `adit tunnel info {name}` shows what it owns"
+        ));
+    }
+    let owner = edge.registry.owners().borrow().find(&pattern);
+    let owner = owner.and_then(|id| view.snapshot.tunnel(id)).map(|tunnel| tunnel.name.clone());
+    tracing::info!(tunnel = tunnel.name, %pattern, owner, "name released");
+    Ok(json!({ "released": pattern.to_string(), "owner": owner }))
 }
 
 fn cache(edge: &Edge) -> serde_json::Value {
@@ -90,6 +115,7 @@ fn ready(readiness: &Readiness) -> Answer {
 fn tunnels(edge: &Edge) -> serde_json::Value {
     let view = edge.registry.view();
     let (sessions, refusals) = (edge.registry.sessions(), edge.registry.refusals());
+    let owners = edge.registry.owners().borrow().clone();
     let tunnel = |tunnel: &adit_policy::snapshot::Tunnel| {
         let connections: Vec<_> = sessions
             .iter()
@@ -109,10 +135,12 @@ fn tunnels(edge: &Edge) -> serde_json::Value {
             .filter(|refusal| refusal.tunnel() == tunnel.id)
             .map(ToString::to_string)
             .collect();
+        let owns: Vec<_> = owners.of_tunnel(tunnel.id).iter().map(ToString::to_string).collect();
         let granted: Vec<_> = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
         json!({
             "name": tunnel.name, "id": tunnel.id.to_string(), "hostnames": granted,
-            "managed": tunnel.held.is_some(), "serves": serves, "refused": refused, "connections": connections,
+            "managed": tunnel.held.is_some(), "serves": serves, "owns": owns, "refused": refused,
+            "connections": connections,
         })
     };
     json!({ "tunnels": view.snapshot.tunnels().iter().map(tunnel).collect::<Vec<_>>() })

@@ -140,6 +140,7 @@ pub(crate) fn response(
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     hop::strip(&mut head.headers);
+    head.headers.remove(names::GATED);
     head.headers.remove(header::TE);
     head.headers.append(header::VIA, forwarded::via(Version::HTTP_11));
     record.answered(head.status);

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use adit_policy::ingress::IpPrefix;
 use adit_policy::policy::Settings;
 use adit_policy::policy::address::Addresses;
-use adit_policy::policy::bans::{Banned, Bans, Full, Scope};
+use adit_policy::policy::bans::{Banned, Bans, Full, Site};
 use adit_policy::policy::limit::{Ban, DenyMode};
 use arc_swap::ArcSwap;
 use http::{Method, StatusCode};
@@ -43,7 +43,7 @@ impl Deref for Permitted {
 /// not let through.
 pub(crate) fn guard(routed: Routed, method: &Method) -> Result<Permitted, Problem> {
     let (edge, client, settings) = (routed.request().edge(), routed.request().client, routed.settings());
-    if edge.doors.is_blocked(client.ip, routed.host().as_str()) {
+    if edge.doors.is_blocked(client.ip, routed.site()) {
         edge.metrics.denied("banned");
         return Err(refusal(settings, Problem::Banned));
     }
@@ -95,24 +95,24 @@ impl Default for Doors {
 }
 
 impl Doors {
-    /// Whether an address is kept from a name.
+    /// Whether an address is kept from a site.
     #[must_use]
-    pub fn is_blocked(&self, address: IpAddr, name: &str) -> bool {
-        self.lists.load().iter().any(|list| list.addresses.includes(address)) || self.is_banned(address, name)
+    pub fn is_blocked(&self, address: IpAddr, site: Site<'_>) -> bool {
+        self.lists.load().iter().any(|list| list.addresses.includes(address)) || self.is_banned(address, site)
     }
 
-    fn is_banned(&self, address: IpAddr, name: &str) -> bool {
+    fn is_banned(&self, address: IpAddr, site: Site<'_>) -> bool {
         let bans = self.read();
-        !bans.is_empty() && bans.find(address, name, SystemTime::now()).is_some()
+        !bans.is_empty() && bans.find(address, site, SystemTime::now()).is_some()
     }
 
     /// Counts an answer against a visitor, where the rule says so. Whether it has made a ban.
-    pub(crate) fn note(&self, client: IpAddr, host: &str, rule: &Ban, status: StatusCode) -> bool {
+    pub(crate) fn note(&self, client: IpAddr, site: Site<'_>, rule: &Ban, status: StatusCode) -> bool {
         if !rule.counts(status.as_u16()) {
             return false;
         }
         let mut bans = self.write();
-        let Some(ban) = bans.strike(client, host, rule, SystemTime::now()) else { return false };
+        let Some(ban) = bans.strike(client, site, rule, SystemTime::now()) else { return false };
         tracing::info!(address = %client, times = ban.times, reason = ban.reason, "banned");
         drop(bans);
         self.tell();
@@ -129,9 +129,9 @@ impl Doors {
         Ok(())
     }
 
-    /// Lifts bans; says how many.
-    pub fn lift(&self, network: IpPrefix, scope: Option<&Scope>) -> usize {
-        let lifted = self.write().remove(network, scope);
+    /// Lifts the bans of a network: all of them, or those from one name. Says how many.
+    pub fn lift(&self, network: IpPrefix, name: Option<&str>) -> usize {
+        let lifted = self.write().lift(network, name);
         self.tell();
         lifted
     }

@@ -19,7 +19,7 @@ use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest}
 use uuid::Uuid;
 
 use crate::Edge;
-use crate::registry::{Session, Versioned};
+use crate::registry::{Session, Versioned, read_gates};
 
 mod words;
 
@@ -276,7 +276,10 @@ impl Registrar for Join {
         }
         let (layers, unread) = words::read(&configuration, self.edge.read_policy);
         let claims = claims(&configuration);
-        let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims, layers);
+        let gates = read_gates(&configuration);
+        let said = (layers, gates.clone());
+        let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims, said);
+        self.edge.gated.hear(self.edge.cache.as_ref(), session.tunnel, gates);
         if refusals.is_empty() && unread.is_empty() {
             return Ok(());
         }

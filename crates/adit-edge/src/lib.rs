@@ -83,6 +83,8 @@ use std::sync::Arc;
 
 use adit_cache::Store;
 use adit_policy::policy::Layer;
+use adit_policy::policy::bans::Site;
+use adit_policy::port::Port;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::AccessLog;
 use adit_telemetry::metrics::EdgeMetrics;
@@ -122,6 +124,7 @@ pub struct Edge {
     pub cache: Option<Arc<Store>>,
     flights: cache::Flights,
     encoders: Arc<compress::EncoderRoom>,
+    gated: cache::Gated,
     complaints: complaints::Complaints,
 }
 
@@ -151,16 +154,23 @@ impl Edge {
             cache: None,
             flights: cache::Flights::default(),
             encoders: Arc::default(),
+            gated: cache::Gated::default(),
             complaints: complaints::Complaints::default(),
         })
     }
 
-    /// Whether an address may not reach a name, or with `None` anything, where no answer can say so.
-    pub(crate) fn is_closed_to(&self, address: IpAddr, host: Option<&str>) -> bool {
+    /// Whether an address may not reach a name, where no answer can say so.
+    pub(crate) fn is_closed_to(&self, address: IpAddr, name: &str) -> bool {
         let view = self.registry.view();
-        let shutoff = view.snapshot.shutoff();
-        let is_off = host.map_or_else(|| shutoff.is_everything(), |host| shutoff.includes(host));
-        is_off || self.doors.is_blocked(address, host.unwrap_or_default())
+        let tunnel = view.routes.find(name).map(|route| route.tunnel);
+        view.snapshot.shutoff().includes(name) || self.doors.is_blocked(address, Site { name, tunnel })
+    }
+
+    /// Whether an address may not reach a port.
+    pub(crate) fn is_port_closed_to(&self, address: IpAddr, port: &Port) -> bool {
+        let view = self.registry.view();
+        let tunnel = view.snapshot.tunnel_by_name(&port.tunnel).map(|tunnel| tunnel.id);
+        view.snapshot.shutoff().is_everything() || self.doors.is_blocked(address, Site { name: "", tunnel })
     }
 
     /// Puts a new configuration in force: for handshakes and requests from now on.

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use adit_policy::cache::key::cookies;
-use adit_policy::policy::Settings;
 use adit_policy::policy::address::visitor;
 use adit_policy::policy::limit::{Concurrency, LimitKey, RateLimit};
+use adit_policy::shares;
+use adit_policy::snapshot::TunnelId;
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
@@ -28,7 +29,8 @@ use crate::route::Routed;
 use crate::tls::Identity;
 use store::{Store, Visitors};
 
-/// Rules that have tables at a time. Above that, all of them begin anew: somebody changes his configuration all the time.
+/// Maximum number of rules with a counter table. Above that, tunnels give up what they have beyond their fair share, and those
+/// rules begin anew; only a tunnel whose configuration changes constantly reaches this.
 const RULES_MAX: usize = 20_000;
 
 /// The proof that a request was counted.
@@ -76,19 +78,29 @@ pub(crate) fn admit(permitted: Permitted, headers: &HeaderMap) -> Result<Admitte
     let limits = &edge.limits;
     let who = |key: &LimitKey| limits.number(key, &routed, headers);
     if let Some(rule) = &settings.rate_limit
-        && let Err(exceeded) = limits.check(settings, rule, who(&rule.key))
+        && let Err(exceeded) = limits.check(&routed.rule(), rule, who(&rule.key))
     {
         edge.metrics.denied("rate_limited");
         return Err(Problem::TooOften(exceeded));
     }
     let ticket = match &settings.concurrency {
-        Some(rule) => Some(limits.enter(settings, rule, who(&rule.key)).ok_or_else(|| {
+        Some(rule) => Some(limits.enter(&routed.rule(), rule, who(&rule.key)).ok_or_else(|| {
             edge.metrics.denied("too_many_at_once");
             Problem::TooMuch
         })?),
         None => None,
     };
     Ok(Admitted { routed, ticket })
+}
+
+/// What tells a rule's counters from those of others: its tunnel, and the name and path that it is for. So visitors of one
+/// tunnel are never counted by what another one says, nor against its limits.
+type RuleId = (TunnelId, Arc<str>);
+
+impl Routed {
+    fn rule(&self) -> RuleId {
+        (self.route().tunnel, self.settings().scope.clone())
+    }
 }
 
 type Gcra = RateLimiter<u64, Store, MonotonicClock, NoOpMiddleware<Instant>>;
@@ -103,49 +115,49 @@ struct Table {
 /// All rules.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    tables: RwLock<HashMap<Arc<str>, Arc<Table>>>,
+    tables: RwLock<HashMap<RuleId, Arc<Table>>>,
     visitors: Arc<Visitors>,
     running: Arc<Mutex<HashMap<u64, u32>>>,
     keys: RandomState,
 }
 
 impl Limits {
-    fn check(&self, settings: &Settings, rule: &RateLimit, who: u64) -> Result<(), Exceeded> {
-        let table = self.table(settings, rule);
+    fn check(&self, id: &RuleId, rule: &RateLimit, who: u64) -> Result<(), Exceeded> {
+        let table = self.table(id, rule);
         table.gcra.check_key(&who).map_err(|until| {
             let wait = until.wait_time_from(MonotonicClock.now());
             Exceeded { limit: rule.burst.saturating_add(1), wait: wait.as_secs() + 1 }
         })
     }
 
-    fn table(&self, settings: &Settings, rule: &RateLimit) -> Arc<Table> {
+    fn table(&self, id: &RuleId, rule: &RateLimit) -> Arc<Table> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(&settings.scope).filter(|table| table.rule == *rule) {
+        if let Some(table) = tables.get(id).filter(|table| table.rule == *rule) {
             return table.clone();
         }
         drop(tables);
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         if tables.len() >= RULES_MAX {
-            tables.clear();
+            shares::cut(&mut tables, RULES_MAX / 2, |(tunnel, _), _| *tunnel);
         }
-        let table = Arc::new(Table { rule: rule.clone(), gcra: self.gcra(rule) });
-        let known = tables.get(&settings.scope).filter(|table| table.rule == *rule).cloned();
+        let known = tables.get(id).filter(|table| table.rule == *rule).cloned();
         known.unwrap_or_else(|| {
-            tables.insert(settings.scope.clone(), table.clone());
+            let table = Arc::new(Table { rule: rule.clone(), gcra: self.gcra(rule, id.0) });
+            tables.insert(id.clone(), table.clone());
             table
         })
     }
 
-    fn gcra(&self, rule: &RateLimit) -> Gcra {
+    fn gcra(&self, rule: &RateLimit, tunnel: TunnelId) -> Gcra {
         let burst = NonZeroU32::MIN.saturating_add(rule.burst);
         let pace = rule.rate.per / rule.rate.count.max(1);
         let quota = Quota::with_period(pace).unwrap_or(Quota::per_second(NonZeroU32::MAX));
-        RateLimiter::new(quota.allow_burst(burst), Store::new(self.visitors.clone()), MonotonicClock)
+        RateLimiter::new(quota.allow_burst(burst), Store::new(self.visitors.clone(), tunnel), MonotonicClock)
     }
 
     /// One more request at the same time; `None` if there are enough.
-    fn enter(&self, settings: &Settings, rule: &Concurrency, who: u64) -> Option<Ticket> {
-        let key = self.keys.hash_one((&settings.scope, who));
+    fn enter(&self, id: &RuleId, rule: &Concurrency, who: u64) -> Option<Ticket> {
+        let key = self.keys.hash_one((id, who));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let count = running.entry(key).or_insert(0);
         if *count >= rule.requests {
@@ -225,6 +237,10 @@ mod tests {
         assert!(ask().is_ok(), "the first one has ended");
     }
 
+    fn id(tunnel: u128, scope: &str) -> RuleId {
+        (TunnelId(uuid::Uuid::from_u128(tunnel)), scope.into())
+    }
+
     fn rule(count: u32, seconds: u64, burst: u32) -> RateLimit {
         let rate = Rate { count, per: Duration::from_secs(seconds) };
         RateLimit { rate, burst, key: LimitKey::Address }
@@ -232,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_answered_at_once_and_then_the_pace_holds() {
-        let (limits, settings) = (Limits::default(), Settings::default());
+        let (limits, settings) = (Limits::default(), id(1, ""));
         let slow = rule(1, 3600, 4);
         let answered = (0..10).filter(|_| limits.check(&settings, &slow, 1).is_ok()).count();
         assert_eq!(answered, 5, "one, and four more");
@@ -240,26 +256,43 @@ mod tests {
         assert_eq!(exceeded.limit, 5);
         assert!((3590..=3601).contains(&exceeded.wait), "{exceeded:?}");
         assert!(limits.check(&settings, &slow, 2).is_ok(), "another visitor");
-        let elsewhere = Settings { scope: "other".into(), ..Settings::default() };
-        assert!(limits.check(&elsewhere, &slow, 1).is_ok(), "another name");
+        assert!(limits.check(&id(1, "other"), &slow, 1).is_ok(), "another name");
+        assert!(limits.check(&id(2, ""), &slow, 1).is_ok(), "another tunnel");
     }
 
     #[test]
     fn a_million_addresses_are_bounded() {
-        let (limits, settings) = (Limits::default(), Settings::default());
+        let (limits, settings) = (Limits::default(), id(1, ""));
         let slow = rule(1, 3600, 0);
         for address in 0..1_000_000 {
             assert!(limits.check(&settings, &slow, limits.keys.hash_one(address)).is_ok());
         }
         assert!(limits.visitors.count() <= LIMIT_KEYS_MAX, "{}", limits.visitors.count());
-        let other = Settings { scope: "other".into(), ..Settings::default() };
+        let other = id(1, "other");
         assert!(limits.check(&other, &slow, 1).is_ok());
         assert!(limits.check(&other, &slow, 1).is_err(), "another rule counts although the table is full");
     }
 
     #[test]
+    fn the_flood_of_one_tunnel_makes_nobody_forget_the_visitors_of_another_one() {
+        let limits = Limits::default();
+        let slow = rule(1, 3600, 0);
+        for visitor in 0..1000 {
+            assert!(limits.check(&id(2, ""), &slow, visitor).is_ok());
+        }
+        for visitor in 0..(2 * LIMIT_KEYS_MAX as u64) {
+            assert!(limits.check(&id(1, ""), &slow, visitor).is_ok());
+        }
+        let rules = (0..=RULES_MAX).map(|number| id(1, &number.to_string()));
+        rules.for_each(|rule| assert!(limits.check(&rule, &slow, 1).is_ok()));
+        assert!(limits.tables.read().unwrap().len() <= RULES_MAX);
+        let counted = (0..1000).filter(|visitor| limits.check(&id(2, ""), &slow, *visitor).is_err()).count();
+        assert_eq!(counted, 1000);
+    }
+
+    #[test]
     fn what_runs_at_the_same_time_is_counted() {
-        let (limits, settings) = (Limits::default(), Settings::default());
+        let (limits, settings) = (Limits::default(), id(1, ""));
         let two = Concurrency { requests: 2, key: LimitKey::Address };
         let first = limits.enter(&settings, &two, 1);
         let second = limits.enter(&settings, &two, 1);

@@ -1,5 +1,5 @@
 //! A site's own release pipeline purges what is kept of it: a call to the site's name, signed with the secret of the tunnel that
-//! serves it. It reaches the names of that tunnel, and no others.
+//! serves it. It reaches what is kept of that tunnel, and nothing else.
 //!
 //! `POST /.well-known/adit/purge` with `Adit-Signature: t=UNIX,v1=HEX`, where HEX is HMAC-SHA-256 of `UNIX.HOST.BODY`.
 
@@ -25,6 +25,8 @@ pub const PATH: &str = "/.well-known/adit/purge";
 pub const SIGNATURE: &str = "adit-signature";
 /// Clocks may differ by so much; an older call cannot be repeated.
 const SKEW: Duration = Duration::from_secs(300);
+/// Bytes of the URL, name or tag of a call: many calls are remembered, and no URL that is asked for is longer.
+const TEXT_MAX: usize = 8 * 1024;
 /// Bytes of a call.
 const BODY_MAX: usize = 64 * 1024;
 
@@ -73,8 +75,10 @@ pub(crate) async fn answer(
         return Err(Problem::NotSigned);
     }
     let purge: Purge = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
-    let granted = tunnel.grant.patterns().iter().map(ToString::to_string).collect();
-    let purge = Purge { hosts: Some(granted), ..purge };
+    if purge.what.text().len() > TEXT_MAX {
+        return Err(Problem::BadRequest);
+    }
+    let purge = Purge { tunnel: Some(tunnel.id.to_string()), ..purge };
     let store = admitted.request().edge().cache.as_ref().ok_or(Problem::NotRemembered)?;
     store.purge(purge.clone(), now).map_err(|error| {
         tracing::error!(%error, "a purge cannot be remembered");

@@ -152,7 +152,7 @@ impl Reception {
             Purpose::Proof(config) => {
                 drop(timeout_at(deadline, start.into_stream(config)).await);
             }
-            Purpose::Passthrough(name) if self.edge.is_closed_to(remote.ip(), Some(name.as_str())) => {}
+            Purpose::Passthrough(name) if self.edge.is_closed_to(remote.ip(), name.as_str()) => {}
             Purpose::Passthrough(name) => {
                 start.io.rewind();
                 let _blocker = self.drain.block();
@@ -195,7 +195,8 @@ impl Reception {
 
     /// Nobody waits here for a PROXY header: in mail and SSH it is the service that speaks first.
     async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Port) {
-        let Some(stream) = nodelay(stream).ok().filter(|_| !self.edge.is_closed_to(remote.ip(), None)) else {
+        let is_closed = self.edge.is_port_closed_to(remote.ip(), port);
+        let Some(stream) = nodelay(stream).ok().filter(|_| !is_closed) else {
             return;
         };
         let _blocker = self.drain.block();

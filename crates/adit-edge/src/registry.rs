@@ -3,6 +3,7 @@
 //! Requests read a [`View`]: one pointer load gives the Snapshot, the routes and the connections that belong together.
 //! A view is built anew when a connection comes or goes, which is rare.
 
+mod gates;
 mod guests;
 mod held;
 mod pick;
@@ -14,16 +15,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use adit_policy::ingress::Claims;
+use adit_policy::host::{HostPattern, Hostname};
+use adit_policy::ingress::{Claims, Gates};
 use adit_policy::limits::{CONNECTIONS_PER_CONNECTOR_MAX, CONNECTIONS_PER_TUNNEL_MAX};
 use adit_policy::policy::{Layers, Policies};
-use adit_policy::route::{Claimant, Refusal, Route, RouteTable};
+use adit_policy::route::{Claimant, Owners, Refusal, Route, RouteTable};
 use adit_policy::snapshot::{Snapshot, TunnelId};
 use adit_tunnel::edge::Connection;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use gates::AllGates;
+use gates::GatesOfTunnels;
+pub(crate) use gates::read as read_gates;
 pub use guests::Full;
 use guests::Guest;
 use held::HeldConfigurations;
@@ -89,6 +94,7 @@ pub struct View {
     pub routes: RouteTable,
     /// How requests are treated, by name.
     pub policies: Policies,
+    gates: GatesOfTunnels,
     live: HashMap<TunnelId, Vec<Replica>>,
 }
 
@@ -110,6 +116,7 @@ pub struct Registry {
     state: Mutex<State>,
     view: ArcSwap<View>,
     changed: watch::Sender<u64>,
+    owned: watch::Sender<Owners>,
 }
 
 #[derive(Debug)]
@@ -127,13 +134,17 @@ struct State {
     /// What connectors say about requests for their names.
     words: Words,
     held: HeldConfigurations,
+    /// Who keeps the names that several tunnels may claim.
+    owners: Owners,
+    /// Which rules of connectors check a token.
+    gates: AllGates,
 }
 
 impl Registry {
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
         let mut held = HeldConfigurations::default();
         held.renew(&snapshot, SystemTime::now());
-        let state = State {
+        let mut state = State {
             base: snapshot.clone(),
             snapshot,
             guests: Vec::new(),
@@ -142,9 +153,39 @@ impl Registry {
             refusals: Vec::new(),
             words: Words::default(),
             held,
+            owners: Owners::default(),
+            gates: AllGates::default(),
         };
+        state.gates.renew(&state.snapshot.clone());
         let (view, _) = state.view();
-        Self { state: Mutex::new(state), view: ArcSwap::from_pointee(view), changed: watch::Sender::new(0) }
+        Self {
+            state: Mutex::new(state),
+            view: ArcSwap::from_pointee(view),
+            changed: watch::Sender::new(0),
+            owned: watch::Sender::new(Owners::default()),
+        }
+    }
+
+    /// Takes over who owned which names before the edge started. For the start: before the first connection.
+    pub fn remember(&self, owners: Owners) {
+        let mut state = self.lock();
+        state.owners = owners;
+        self.publish(&mut state);
+    }
+
+    /// Who owns which names, now and whenever it changes.
+    #[must_use]
+    pub fn owners(&self) -> watch::Receiver<Owners> {
+        self.owned.subscribe()
+    }
+
+    /// Takes a name away from the tunnel that owns it. Says whether it did.
+    pub fn release(&self, tunnel: TunnelId, pattern: &HostPattern) -> bool {
+        let mut state = self.lock();
+        let State { owners, snapshot, claims, .. } = &mut *state;
+        let released = owners.release(snapshot, tunnel, pattern, claims);
+        self.publish(&mut state);
+        released
     }
 
     /// What a request sees now.
@@ -174,6 +215,7 @@ impl Registry {
         state.sessions = kept;
         state.snapshot = snapshot.clone();
         state.held.renew(&snapshot, SystemTime::now());
+        state.gates.renew(&snapshot);
         state.claims.retain(|claimant| snapshot.tunnel(claimant.tunnel).is_some());
         self.publish(&mut state);
         drop(state);
@@ -213,15 +255,30 @@ impl Registry {
         Ok(())
     }
 
-    /// Records what a connector serves, and how it wants requests to be treated; the answer lists what it does not get.
-    pub fn claim(&self, tunnel: TunnelId, connector: Uuid, claims: Claims, layers: Layers) -> Vec<Refusal> {
+    /// Records what a connector serves, how it wants requests to be treated, and which of its rules check a token; the answer
+    /// lists what it does not get.
+    pub fn claim(
+        &self,
+        tunnel: TunnelId,
+        connector: Uuid,
+        claims: Claims,
+        (layers, gates): (Layers, Option<Gates>),
+    ) -> Vec<Refusal> {
         let mut state = self.lock();
         state.words.hear(connector, layers);
+        state.gates.hear(connector, gates);
         let claimant = Claimant { tunnel, connector, claims: Some(claims) };
-        match state.claims.iter_mut().find(|known| known.tunnel == tunnel && known.connector == connector) {
-            Some(known) => *known = claimant,
-            None => state.claims.push(claimant),
-        }
+        let known =
+            state.claims.iter_mut().find(|known| known.tunnel == tunnel && known.connector == connector);
+        let before = match known {
+            Some(known) => Some(std::mem::replace(known, claimant)),
+            None => {
+                state.claims.push(claimant);
+                None
+            }
+        };
+        let State { owners, snapshot, claims, .. } = &mut *state;
+        owners.hear(snapshot, tunnel, before.as_ref(), claims);
         self.publish(&mut state);
         state
             .refusals
@@ -287,10 +344,20 @@ impl Registry {
     }
 
     fn publish(&self, state: &mut State) {
-        let State { words, claims, .. } = &mut *state;
+        let State { words, claims, owners, snapshot, .. } = &mut *state;
         words.keep(claims);
+        owners.renew(snapshot);
         let (view, refusals) = state.view();
         state.refusals = refusals;
+        let State { owners, snapshot, claims, .. } = &mut *state;
+        owners.note(snapshot, &view.routes, claims);
+        self.owned.send_if_modified(|known| {
+            let is_new = *known != state.owners;
+            if is_new {
+                known.clone_from(&state.owners);
+            }
+            is_new
+        });
         self.view.store(Arc::new(view));
         self.changed.send_modify(|generation| *generation += 1);
     }
@@ -301,14 +368,15 @@ impl Registry {
 }
 
 impl State {
-    fn view(&self) -> (View, Vec<Refusal>) {
-        let (routes, refusals) = RouteTable::build(&self.snapshot, &self.claims);
+    fn view(&mut self) -> (View, Vec<Refusal>) {
+        let (routes, refusals) = RouteTable::build(&self.snapshot, &self.claims, &self.owners);
         let mut live: HashMap<TunnelId, Vec<Replica>> = HashMap::new();
         for session in &self.sessions {
             pick::add(live.entry(session.tunnel).or_default(), session);
         }
         let policies = self.words.policies(&self.snapshot, &routes, &self.claims);
-        (View { snapshot: self.snapshot.clone(), routes, policies, live }, refusals)
+        let gates = self.gates.keep(&self.claims);
+        (View { snapshot: self.snapshot.clone(), routes, policies, gates, live }, refusals)
     }
 
     fn remove_slot(&mut self, new: &Session) -> Option<Arc<Session>> {
@@ -345,6 +413,13 @@ impl State {
 }
 
 impl View {
+    /// Whether a request may meet a rule of its tunnel that checks a token: nothing of that is kept. `path` is in its normal
+    /// form.
+    #[must_use]
+    pub fn is_gated(&self, tunnel: TunnelId, host: &Hostname, path: &str) -> bool {
+        gates::include(&self.gates, tunnel, host, path)
+    }
+
     /// The best connection of a route for a request or a stream, of those that were not tried; `None` when there is none.
     pub(crate) fn pick(
         &self,

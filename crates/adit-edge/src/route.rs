@@ -6,6 +6,7 @@ use std::sync::Arc;
 use adit_policy::host::Hostname;
 use adit_policy::host_policy::{HostPolicy, TlsMode};
 use adit_policy::policy::Settings;
+use adit_policy::policy::bans::Site;
 use adit_policy::policy::target::NormalPath;
 use adit_policy::route::Route;
 use http::{HeaderMap, Uri, header};
@@ -65,6 +66,11 @@ impl Routed {
     /// Whether origins may disagree about the path.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
+    }
+
+    /// The name, and the tunnel that serves it.
+    pub(crate) fn site(&self) -> Site<'_> {
+        Site { name: self.host.as_str(), tunnel: Some(self.route.tunnel) }
     }
 }
 

@@ -10,8 +10,8 @@ use adit_http::body::declared_length;
 use adit_http::upgrade::is_websocket;
 use adit_http3::{Protocol, RecvBody};
 use adit_policy::cache::status::CacheStatus;
-use adit_policy::host::Hostname;
 use adit_policy::policy::Settings;
+use adit_policy::policy::bans::Site;
 use adit_policy::policy::compress::{self, Candidate};
 use adit_policy::policy::pace::Slow;
 use adit_policy::snapshot::HttpMode;
@@ -118,6 +118,7 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     let body = body.paced(measured.and_then(|watch| Intake::of(watch, routed.settings(), &head.headers)));
     let codings = Codings::of(&head, routed.settings());
     let (settings, host) = (routed.settings().clone(), routed.host().clone());
+    let tunnel = routed.route().tunnel;
     let announcing = forward::Announcing::of(&routed);
     running.ended(false);
     let passed = pass(routed, (head, body, upgrade), &mut record).await;
@@ -136,7 +137,8 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
             response
         }
     };
-    note(&visitor.edge, client, (&host, &settings), response.status());
+    let site = Site { name: host.as_str(), tunnel: Some(tunnel) };
+    note(&visitor.edge, client, (site, &settings), response.status());
     let response = finish(&visitor.edge, &settings, &announcing, codings.as_ref(), response);
     if let Some(watch) = watch {
         let is_upgraded = is_upgrade && matches!(response.status().as_u16(), 101 | 200);
@@ -174,9 +176,9 @@ impl Codings {
 }
 
 /// Some answers count against a visitor.
-fn note(edge: &Edge, client: Client, (host, settings): (&Hostname, &Settings), status: StatusCode) {
+fn note(edge: &Edge, client: Client, (site, settings): (Site<'_>, &Settings), status: StatusCode) {
     let Some(rule) = &settings.ban else { return };
-    if edge.doors.note(client.ip, host.as_str(), rule, status) {
+    if edge.doors.note(client.ip, site, rule, status) {
         edge.metrics.bans.inc();
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod access;
 mod balance;
 mod dialled;
+mod gates;
 mod origin;
 mod rule;
 mod service;
@@ -24,6 +25,7 @@ pub use accept::{AcceptRules, Ceiling, HostPart, NotAccepted, ServicePattern, Se
 pub use access::Access;
 pub use balance::{Balance, HealthCheck, order};
 pub use dialled::{destination, destination_of, is_special};
+pub use gates::Gates;
 pub use origin::{
     IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };

@@ -25,6 +25,8 @@ pub mod port;
 
 pub mod quick;
 
+pub mod shares;
+
 pub mod route;
 
 pub mod ingress;

@@ -49,8 +49,14 @@ pub const LIMIT_KEYS_MAX: usize = 262_144;
 /// requests go by themselves, and end with their visitors.
 pub const FETCHES_MAX: usize = 512;
 
+/// Fetches of the cache that one tunnel may always have, also when others have taken [`FETCHES_MAX`].
+pub const FETCHES_OF_TUNNEL: usize = 8;
+
 /// Names that one connector may claim. A larger claim is cut, so that a connector cannot grow the table of the edge.
 pub const CLAIMED_HOSTS_MAX: usize = 10_000;
+
+/// Names that one tunnel keeps as their owner, those included that it does not claim now: as many as one connector may claim.
+pub const OWNED_NAMES_MAX: usize = CLAIMED_HOSTS_MAX;
 
 /// Bytes of the shortest tunnel secret that is accepted. Below that, it can be guessed.
 pub const SECRET_BYTES_MIN: usize = 16;

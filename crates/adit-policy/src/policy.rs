@@ -98,6 +98,7 @@ fn settle(scope: &str, words: &[(Voice, &Patch)]) -> Settings {
     for (voice, patch) in words {
         settings.lay(patch, *voice);
     }
+    settings.confine();
     settings
 }
 

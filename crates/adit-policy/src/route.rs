@@ -2,10 +2,11 @@
 //!
 //! A grant is the operator's word, a claim is the connector's. A route needs both, except that a granted exact name is
 //! always a known name. Where two tunnels want the same name, the one with the narrower grant has it, and among equals
-//! the one that came first.
+//! the one that claimed it first ([`Owners`]), also while it is away.
 
 mod build;
 mod claim;
+mod owners;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use uuid::Uuid;
 use crate::host::{HostMap, HostPattern, MANAGEMENT_HOST};
 use crate::ingress::Claims;
 use crate::snapshot::{Snapshot, TunnelId};
+
+pub use owners::{Owner, Owners};
 
 /// A connector, and what it says that it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +71,11 @@ pub enum Refusal {
 pub struct RouteTable(HostMap<Arc<Route>>);
 
 impl RouteTable {
-    /// Builds the table. The claimants come in the order of arrival: the earlier keeps a contested name. Claimants of
-    /// unknown tunnels count for nothing.
+    /// Builds the table. A contested name is its owner's; the claimants come in the order of arrival, and of those the
+    /// earlier has a name without an owner. Claimants and owners of unknown tunnels count for nothing.
     #[must_use]
-    pub fn build(snapshot: &Snapshot, claimants: &[Claimant]) -> (Self, Vec<Refusal>) {
-        build::build(snapshot, claimants)
+    pub fn build(snapshot: &Snapshot, claimants: &[Claimant], owners: &Owners) -> (Self, Vec<Refusal>) {
+        build::build(snapshot, claimants, owners)
     }
 
     /// The route of a canonical host name ([`crate::host::Hostname`]): its own, else that of the longest wildcard above
@@ -136,7 +139,8 @@ impl fmt::Display for Refusal {
             ),
             Self::Taken { tunnel, connector, pattern, holder } => write!(
                 f,
-                "`{pattern}` belongs to tunnel {holder}, but connector {connector} of tunnel {tunnel} claims it too"
+                "`{pattern}` belongs to tunnel {holder}, but connector {connector} of tunnel {tunnel} claims it too; \
+                 tunnel {holder} keeps it until its own rules drop it, or `adit tunnel release` takes it away"
             ),
         }
     }

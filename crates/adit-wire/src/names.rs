@@ -60,6 +60,9 @@ pub const PASSTHROUGH: &str = "cf-cloudflared-adit-passthrough";
 /// Response field of an error that our connector answers by itself, with no body: the edge has pages for it. Ours.
 pub const OWN_ANSWER: &str = "cf-cloudflared-adit-own";
 
+/// Response field of an answer that our connector gave behind a check of a token: it is for nobody else. Ours.
+pub const GATED: &str = "cf-cloudflared-adit-gated";
+
 /// Where a client of a `bastion` service wants to go. The one control field that comes from visitors: the service asks
 /// for it (cloudflared: `carrier/carrier.go`).
 pub const JUMP_DESTINATION: &str = "cf-access-jump-destination";

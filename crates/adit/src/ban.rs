@@ -29,7 +29,12 @@ fn table(said: &Value, now: i64) -> String {
     let mut text = format!("{:<28} {:<24} {:<14} {:<6} WHY\n", "ADDRESS", "FROM", "ENDS", "TIMES");
     for ban in in_force {
         let word = |name: &str| ban[name].as_str().unwrap_or_default();
-        let from = ban["name"].as_str().unwrap_or("all names");
+        let tunnel = ban["tunnel_name"].as_str().or(ban["tunnel"].as_str());
+        let from = match (ban["name"].as_str(), tunnel) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(tunnel)) => format!("names of {tunnel}"),
+            (None, None) => "all names".to_owned(),
+        };
         let ends = ban["until"].as_i64().map_or_else(|| "never".to_owned(), |end| moment(end, now));
         let (network, reason, times) = (word("network"), word("reason"), &ban["times"]);
         // Writing to a text cannot fail.

@@ -36,7 +36,7 @@ pub fn status(config: &Path, as_json: bool) -> Result<String, Failure> {
 /// # Errors
 /// When the edge does not answer, or refuses.
 pub fn purge(args: &PurgeArgs) -> Result<String, Failure> {
-    let purge = Purge { what: what(&args.what), soft: args.soft, hosts: None };
+    let purge = Purge { what: what(&args.what), soft: args.soft, tunnel: None };
     let json = serde_json::to_string(&purge).map_err(Failure::broke)?;
     match (&args.through, &args.credentials_file) {
         (Some(url), Some(credentials)) => call(url, credentials, args.cacert.as_deref(), json)?,

@@ -343,7 +343,7 @@ pub enum ConnectCommand {
 /// `adit tunnel …`, with cloudflared's flags before the verb or after it.
 #[derive(Args, Debug)]
 pub struct TunnelArgs {
-    /// The edge's file for create, list, info, token, rotate and delete; the connector's for the rest.
+    /// The edge's file for create, list, info, token, rotate, release and delete; the connector's for the rest.
     #[arg(long, short, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// cloudflared's flags.
@@ -400,6 +400,14 @@ pub enum TunnelCommand {
         /// Write the new credentials here instead of printing the token.
         #[arg(id = "credentials-file", long, value_name = "FILE")]
         credentials_file: Option<String>,
+    },
+    /// Take names away from a tunnel that owns them because it claimed them first.
+    Release {
+        /// The tunnel's name or id.
+        name: String,
+        /// The host names, as `adit tunnel info` shows them under `owns`.
+        #[arg(required = true, value_name = "HOSTNAME")]
+        hostnames: Vec<String>,
     },
     /// Delete a tunnel; its connectors are refused from then on.
     Delete {

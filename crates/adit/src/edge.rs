@@ -2,6 +2,7 @@
 
 mod certificates;
 mod doors;
+mod owners;
 mod reload;
 
 use std::net::SocketAddr;
@@ -76,6 +77,7 @@ pub fn start(config: &Path) -> Result<Running, Failure> {
     let bound = addresses(file).bind().map_err(Failure::input)?;
     let certificates = Certificates::new(file, authority.clone());
     let edge = Arc::new(build(file, &certificates, snapshot, &bound)?);
+    owners::start(&file.data_dir, &edge)?;
     let leaf = authority.tunnel_leaf(&file.domain).map_err(Failure::broke)?;
     let tunnel_tls = adit_tunnel::tls::edge(leaf.chain, leaf.key).map_err(Failure::broke)?;
     if file.certificates.is_empty() && file.acme.is_none() {

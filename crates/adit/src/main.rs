@@ -140,6 +140,7 @@ fn run_tunnel(args: &TunnelArgs) -> Result<String, Failure> {
             let file = credentials_file.as_deref().map(Path::new);
             tunnel::rotate(&config, name, hours(*keep_old), file)
         }
+        Some(TunnelCommand::Release { name, hostnames }) => tunnel::release(&config, name, hostnames),
         Some(TunnelCommand::Delete { name, .. }) => tunnel::delete(&config, name),
         Some(TunnelCommand::Ready) => connect::health(args.flags.value("metrics")),
         Some(TunnelCommand::Diag { file, without }) => {

@@ -74,6 +74,10 @@ fn write_tunnels(text: &mut String, tunnels: &Value) {
                 );
             }
         }
+        let owns = words(&tunnel["owns"]);
+        if !owns.is_empty() {
+            line(text, format_args!("  owns: {owns}"));
+        }
         for refusal in list(&tunnel["refused"]).filter_map(Value::as_str) {
             line(text, format_args!("  refused: {refusal}"));
         }

@@ -1,4 +1,4 @@
-//! `adit tunnel create|list|info|token|rotate|delete`: the tunnels of an edge, from its files.
+//! `adit tunnel create|list|info|token|rotate|release|delete`: the tunnels of an edge, from its files.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use adit_config::edge::EdgeFile;
 use adit_control::files::{self, Access};
+use adit_control::owners;
 use adit_control::tunnels::{Tunnels, TunnelsError};
 use adit_policy::host::HostPattern;
 use adit_wire::credentials::Credentials;
@@ -17,6 +18,9 @@ use crate::cli::TunnelAnswer;
 use crate::failure::Failure;
 use crate::local;
 use crate::status::own_rules;
+
+/// Who gets a name that nobody else claims.
+const NEXT_OWNER: &str = "the tunnel that claims it next";
 
 /// Opens the tunnels of an edge's file.
 ///
@@ -102,6 +106,53 @@ pub fn delete(config: &Path, name: &str) -> Result<String, Failure> {
     Ok(format!("Deleted tunnel {name}; its connectors are refused from now on\n"))
 }
 
+/// Takes names away from a tunnel that owns them because it claimed them first: at the running edge, or in its folder.
+///
+/// # Errors
+/// When there is no such tunnel, or it does not own one of the names. Those before it in the list are released.
+pub fn release(config: &Path, name: &str, hostnames: &[String]) -> Result<String, Failure> {
+    let tunnels = open(config)?;
+    let mut text = String::new();
+    for hostname in hostnames {
+        let said = serde_json::json!({ "tunnel": name, "hostname": hostname }).to_string();
+        let admin = tunnels.edge().listen.admin;
+        let owner = match admin.and_then(|admin| local::send(admin, "POST", "/tunnels/release", &said)) {
+            Some((_, body)) => released_by_edge(&body)?,
+            None => released_in_file(&tunnels, name, hostname)?,
+        };
+        line(&mut text, format_args!("Released {hostname}: it belongs to {owner} now"));
+    }
+    Ok(text)
+}
+
+/// The new owner, by what the edge answers.
+fn released_by_edge(body: &[u8]) -> Result<String, Failure> {
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    if let Some(error) = said["error"].as_str() {
+        return Err(Failure::input(error));
+    }
+    Ok(said["owner"].as_str().map_or_else(|| NEXT_OWNER.to_owned(), |owner| format!("tunnel {owner}")))
+}
+
+/// No edge answers, so no connector claims anything now.
+fn released_in_file(tunnels: &Tunnels, name: &str, hostname: &str) -> Result<String, Failure> {
+    let data_dir = &tunnels.edge().data_dir;
+    let broke =
+        |error: std::io::Error| Failure::broke(format!("{}: {error}", owners::file(data_dir).display()));
+    let snapshot = tunnels.snapshot().map_err(failed)?;
+    let tunnel =
+        snapshot.tunnels().iter().find(|tunnel| tunnel.name == name || tunnel.id.to_string() == name);
+    let tunnel = tunnel.ok_or_else(|| failed(TunnelsError::Unknown(name.to_owned())))?;
+    let pattern = HostPattern::parse(hostname)
+        .map_err(|error| Failure::input(format!("`{hostname}` is not a valid host pattern: {error}")))?;
+    let mut known = owners::read(data_dir).map_err(broke)?;
+    if !known.release(&snapshot, tunnel.id, &pattern, &[]) {
+        return Err(Failure::input(format!("tunnel `{name}` does not own `{pattern}`")));
+    }
+    owners::write(data_dir, &known).map_err(broke)?;
+    Ok(NEXT_OWNER.to_owned())
+}
+
 /// All tunnels, one a line; with their connections when the edge runs.
 ///
 /// # Errors
@@ -157,6 +208,7 @@ pub fn info(config: &Path, name: &str, answer: TunnelAnswer) -> Result<String, F
         return Ok(text);
     }
     line(&mut text, format_args!("serves:    {}", words(&tunnel["serves"]).join(" ")));
+    line(&mut text, format_args!("owns:      {}", words(&tunnel["owns"]).join(" ")));
     if tunnel["managed"] == true {
         for connector in own_rules(tunnel) {
             line(

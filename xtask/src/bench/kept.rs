@@ -8,11 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adit_cache::{Head, Kind, Meta, Place, Room, Store};
 use adit_policy::cache::freshness::Life;
+use adit_policy::snapshot::TunnelId;
 use adit_testkit::visitor::{Sender, Visitor, empty, whole};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::load;
 use super::parts::{Stage, Started};
@@ -230,7 +232,7 @@ fn meta(number: usize) -> Meta {
     let target = format!("/page/{number}");
     Meta {
         key: format!("https://{HOST}{target}"),
-        place: Place { host: HOST.to_owned(), target },
+        place: Place { tunnel: TunnelId(Uuid::nil()), host: HOST.to_owned(), target },
         kind: Kind::Response(Head { status: StatusCode::OK, headers, life, part: None }),
         came: SystemTime::now(),
         sequence: 0,

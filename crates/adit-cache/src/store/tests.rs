@@ -137,7 +137,7 @@ async fn purges_count_at_once_and_after_a_restart() {
         put(&store, target, 10).await;
     }
     let early = store.fill(response("a", "/a/3"));
-    let purge = |what, soft| Purge { what, soft, hosts: None };
+    let purge = |what, soft| Purge { what, soft, tunnel: None };
     store.purge(purge(What::Prefix("https://a/a/".into()), false), now()).unwrap();
     assert!(get(&store, "/a/1").await.is_none());
     early.finish().await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_policy::cache::rule::StatusRange;
-use adit_policy::policy::limit::{Ban, Concurrency, LimitKey, RateLimit, Timeouts};
+use adit_policy::policy::limit::{Ban, Concurrency, LimitKey, RateLimit, Reach, Timeouts};
 use adit_policy::policy::pace::MinRate;
 
 use super::Decoder;
@@ -98,7 +98,7 @@ impl Decoder<'_> {
                 time,
                 time_max: time_max.unwrap_or(7 * 24 * HOUR).max(time),
                 allow: allow.unwrap_or_default(),
-                shared: shared.unwrap_or(true),
+                reach: reach(shared),
             }))
         })
     }
@@ -170,5 +170,14 @@ impl Decoder<'_> {
             return None;
         }
         Some(time)
+    }
+}
+
+/// Without a word, a ban holds for the names of the tunnel whose answers counted.
+fn reach(shared: Option<bool>) -> Reach {
+    match shared {
+        None => Reach::Tunnel,
+        Some(true) => Reach::All,
+        Some(false) => Reach::Name,
     }
 }

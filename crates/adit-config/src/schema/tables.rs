@@ -256,7 +256,11 @@ pub(super) const TABLES: &[Table] = &[
             ("time", "time", "ban for so long, twice as long the next time"),
             ("time-max", "time", "but no longer than this"),
             ("allow", "texts", "Addresses that are never banned"),
-            ("shared", "bool", "Whether for all names"),
+            (
+                "shared",
+                "bool",
+                "true: the names of all tunnels; false: this name alone; otherwise the names of the same tunnel",
+            ),
         ],
     ),
     table("headers", "`headers`", &[("request", "@changes", ""), ("response", "@changes", "")]),

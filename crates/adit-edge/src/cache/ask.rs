@@ -5,35 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use adit_cache::{Head, Object, Place};
-use adit_policy::cache::conditional::{CONDITIONS, questions, range_counts};
+use adit_policy::cache::conditional::{questions, range_counts};
 use adit_policy::cache::directives::Directives;
 use adit_policy::cache::freshness::{Life, Use};
 use adit_policy::cache::key::{Keyed, is_bypassed, key};
+use adit_policy::cache::outgoing;
 use adit_policy::cache::range::{Part, Wanted};
 use adit_policy::cache::rule::CacheRule;
 use adit_policy::cache::status::{CacheStatus, Outcome};
 use adit_policy::cache::storable::may_look_up;
 use adit_policy::cache::vary::Selecting;
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING,
-};
+use adit_policy::policy::target::NormalPath;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, Uri};
 
 use super::flight::Varies;
-use crate::act::Onward;
-
-/// Fields with which some origins can be told to answer something else than what was asked for. They are in no key, so they are
-/// not sent where the answer may be kept.
-const UNKEYED: [&str; 7] = [
-    "x-original-url",
-    "x-rewrite-url",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-host",
-    "x-forwarded-scheme",
-];
+use crate::act::{Onward, with_target};
 
 /// What is looked for, and fetched if it is not there.
 #[derive(Clone, Debug)]
@@ -92,6 +80,8 @@ pub(crate) struct Ask {
     pub(super) identified: bool,
     /// The fields that the origin would get.
     pub(super) headers: HeaderMap,
+    /// What the origin would be asked for.
+    uri: Uri,
 }
 
 impl Ask {
@@ -99,14 +89,26 @@ impl Ask {
     pub(super) fn of(onward: &Onward, head: &Parts, rule: &Arc<CacheRule>) -> Option<Self> {
         let has_body = head.headers.contains_key(TRANSFER_ENCODING)
             || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if onward.is_ambiguous() || has_body || !may_look_up(&head.method, &head.headers) {
+        if onward.is_ambiguous()
+            || is_gated(onward, head)
+            || has_body
+            || !may_look_up(&head.method, &head.headers)
+        {
             return None;
         }
-        let target = onward.request().path_and_query();
-        let keyed = keyed(onward, target, &head.headers, rule);
+        let asked = onward.request().path_and_query();
+        let keyed = keyed(onward, asked, &head.headers);
         if is_bypassed(&keyed, &rule.bypass) {
             return None;
         }
+        let key = key(&keyed, &rule.key).ok()?;
+        let (kept, uri) = match key.query.as_deref() {
+            query if query == keyed.query => (asked.to_owned(), head.uri.clone()),
+            query => {
+                let sent = outgoing::target(asked, text_of(&head.uri), query);
+                (outgoing::target(asked, asked, query), with_target(&head.uri, &sent)?)
+            }
+        };
         let wanted = match rule.ignore.cache_control {
             true => Directives::default(),
             false => Directives::of_request(&head.headers),
@@ -115,8 +117,12 @@ impl Ask {
         let identified = onward.request().identity().is_some();
         let is_personal = identified || (head.headers.contains_key(AUTHORIZATION) && !names_him);
         Some(Self {
-            key: key(&keyed, &rule.key),
-            place: Place { host: onward.host().as_str().to_owned(), target: target.to_owned() },
+            uri,
+            place: Place {
+                tunnel: onward.route().tunnel,
+                host: onward.host().as_str().to_owned(),
+                target: kept,
+            },
             wanted,
             range: Wanted::of(&head.headers),
             range_text: head.headers.get(RANGE).cloned(),
@@ -124,7 +130,8 @@ impl Ask {
             is_head: head.method == Method::HEAD,
             is_personal,
             identified,
-            headers: sent(&head.headers, rule, !is_personal),
+            headers: outgoing::fields(&head.headers, rule, &key.cookies, !is_personal),
+            key: key.text,
             rule: rule.clone(),
         })
     }
@@ -178,6 +185,7 @@ impl Ask {
         let mut request = head.clone();
         request.method = Method::GET;
         request.headers = self.headers.clone();
+        request.uri = self.uri.clone();
         request
     }
 
@@ -212,60 +220,34 @@ pub(super) fn variant(base: &str, with: &Selecting, marker: SystemTime, headers:
     key
 }
 
-/// The key of a target.
-pub(super) fn key_of(onward: &Onward, target: &str, headers: &HeaderMap, rule: &CacheRule) -> String {
-    key(&keyed(onward, target, headers, rule), &rule.key)
+/// Whether the connector may check a token for it. It chooses its rule by the path that it gets, which a rule of the edge may have
+/// rewritten.
+fn is_gated(onward: &Onward, head: &Parts) -> bool {
+    let sent = NormalPath::of(head.uri.path());
+    sent.is_ambiguous || onward.view().is_gated(onward.route().tunnel, onward.host(), &sent.text)
 }
 
-/// Where the host does not tell answers apart, the policy does: nobody gets what another name has kept.
-fn keyed<'a>(onward: &'a Onward, target: &'a str, headers: &'a HeaderMap, rule: &CacheRule) -> Keyed<'a> {
+fn text_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
+/// The key of a target; `None` where origins may read it in several ways, so that nothing is stored of it.
+pub(super) fn key_of(onward: &Onward, target: &str, headers: &HeaderMap, rule: &CacheRule) -> Option<String> {
+    key(&keyed(onward, target, headers), &rule.key).ok().map(|key| key.text)
+}
+
+fn keyed<'a>(onward: &'a Onward, target: &'a str, headers: &'a HeaderMap) -> Keyed<'a> {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    let scheme = if rule.key.host { onward.request().client.scheme } else { &onward.settings().scope };
-    Keyed { scheme, host: onward.authority(), path, query, headers }
-}
-
-/// The fields that the origin gets: those that would make it answer for one visitor, or with a part, are not among them.
-fn sent(headers: &HeaderMap, rule: &CacheRule, for_all: bool) -> HeaderMap {
-    let mut sent = headers.clone();
-    for name in CONDITIONS {
-        sent.remove(name);
-    }
-    for name in UNKEYED {
-        sent.remove(name);
-    }
-    let declared = rule.ignore.cache_control || rule.ignore.set_cookie;
-    if declared && for_all && rule.key.cookies.is_empty() {
-        // The origin's word on whom it is for does not count, so it must not know who asks.
-        sent.remove(COOKIE);
-    }
-    if let Some(accepted) = sent.remove(ACCEPT_ENCODING)
-        && let Some(codings) = codings(&accepted)
-    {
-        sent.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
-    }
-    sent
-}
-
-/// Few forms of what a visitor can read, so that there are few variants.
-fn codings(accepted: &HeaderValue) -> Option<&'static str> {
-    let text = accepted.to_str().unwrap_or_default().to_ascii_lowercase();
-    let accepts = |name: &str| {
-        text.split(',').any(|item| {
-            let (coding, weight) = item.split_once(';').unwrap_or((item, ""));
-            let refused = weight
-                .trim()
-                .strip_prefix("q=")
-                .is_some_and(|weight| weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0));
-            coding.trim() == name && !refused
-        })
-    };
-    match (accepts("br"), accepts("gzip")) {
-        (true, true) => Some("br, gzip"),
-        (true, false) => Some("br"),
-        (false, true) => Some("gzip"),
-        (false, false) => None,
+    Keyed {
+        tunnel: onward.route().tunnel,
+        scheme: onward.request().client.scheme,
+        scope: &onward.settings().scope,
+        host: onward.authority(),
+        path,
+        query,
+        headers,
     }
 }

@@ -13,6 +13,7 @@ use adit_policy::cache::range::content_range;
 use adit_policy::cache::storable::{Asker, Refused, Storable, freshen, storable};
 use adit_policy::cache::vary::Selecting;
 use adit_tunnel::edge::ResponseBody;
+use adit_wire::names;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -83,30 +84,42 @@ impl Fetch {
     }
 
     async fn take(&self, answer: Response<ResponseBody>, arrived: Arrived, flight: &Flight, leader: Leader) {
+        let is_gated = answer.headers().contains_key(names::GATED);
         if answer.status() == StatusCode::NOT_MODIFIED
             && let Some(stored) = &self.stored
         {
+            if is_gated {
+                return self.confirm_for_one(stored, arrived, flight, leader);
+            }
             let object = self.confirm(stored, answer.headers(), &arrived).await;
             flight.land(Landing::Kept(object.clone(), self.varies(&self.target.key, arrived.came).await));
             return lead(leader, Lead::Kept { object, asked: StatusCode::NOT_MODIFIED }, arrived.session);
         }
         // A failure does not take the place of what it would have confirmed.
-        let is_worse = self.stored.is_some() && is_failure(answer.status());
-        let decided = match is_worse {
-            true => Err(Refused::Status),
-            false => self.decide(&answer, &arrived),
+        let is_worse = self.stored.is_some() && is_failure(answer.status()) && !is_gated;
+        let decided = match (is_gated, is_worse) {
+            (true, _) => Err(Refused::Gated),
+            (false, true) => Err(Refused::Status),
+            (false, false) => self.decide(&answer, &arrived),
         };
         match decided {
             Ok(storable) => self.keep(answer, storable, arrived, flight, leader).await,
             Err(why) => {
                 if !is_worse {
-                    self.flights().note(&self.key, false);
+                    self.flights().note(self.ask.place.tunnel, &self.key, false);
                     self.store.remove(&self.key);
                 }
                 flight.land(Landing::Alone);
                 lead(leader, Lead::Passed(Box::new(answer), why), arrived.session);
             }
         }
+    }
+
+    /// What is stored is good for whom the connector has admitted, and for nobody else.
+    fn confirm_for_one(&self, stored: &Arc<Object>, arrived: Arrived, flight: &Flight, leader: Leader) {
+        self.store.remove(&stored.meta.key);
+        flight.land(Landing::Alone);
+        lead(leader, Lead::Kept { object: stored.clone(), asked: StatusCode::NOT_MODIFIED }, arrived.session);
     }
 
     fn decide(&self, answer: &Response<ResponseBody>, arrived: &Arrived) -> Result<Storable, Refused> {
@@ -183,7 +196,7 @@ impl Fetch {
             came: arrived.came,
             sequence: arrived.sequence,
         };
-        self.flights().note(&self.key, true);
+        self.flights().note(self.ask.place.tunnel, &self.key, true);
         let fill = self.store.fill(meta);
         let object = fill.object();
         flight.land(Landing::Kept(object.clone(), varies));

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adit_cache::Object;
 use adit_policy::cache::vary::Selecting;
-use adit_policy::limits::FETCHES_MAX;
+use adit_policy::limits::{FETCHES_MAX, FETCHES_OF_TUNNEL};
+use adit_policy::shares;
+use adit_policy::snapshot::TunnelId;
 use tokio::sync::watch;
 
 use crate::rescue::Problem;
@@ -36,14 +38,55 @@ pub(crate) enum Landing {
 pub(crate) struct Flights {
     state: Mutex<State>,
     keys: RandomState,
-    /// Every fetch that runs holds one.
-    running: Arc<()>,
+    running: Arc<Mutex<Running>>,
+}
+
+/// How many fetches run.
+#[derive(Debug, Default)]
+struct Running {
+    all: usize,
+    of: HashMap<TunnelId, usize>,
+}
+
+/// One fetch that runs; it counts until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    running: Arc<Mutex<Running>>,
+    tunnel: TunnelId,
+}
+
+impl Counted {
+    /// `None`: there are enough. A tunnel always gets its own share, whatever others do.
+    fn new(running: &Arc<Mutex<Running>>, tunnel: TunnelId) -> Option<Self> {
+        let mut counts = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = counts.of.get(&tunnel).copied().unwrap_or_default();
+        if counts.all >= FETCHES_MAX && own >= FETCHES_OF_TUNNEL {
+            return None;
+        }
+        counts.all += 1;
+        counts.of.insert(tunnel, own + 1);
+        drop(counts);
+        Some(Self { running: running.clone(), tunnel })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.all -= 1;
+        let own = counts.of.get(&self.tunnel).copied().unwrap_or_default();
+        match own {
+            0 | 1 => drop(counts.of.remove(&self.tunnel)),
+            _ => drop(counts.of.insert(self.tunnel, own - 1)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     flying: HashMap<u64, watch::Receiver<Option<Landing>>>,
-    alone: HashMap<u64, Instant>,
+    /// Since when, and whose.
+    alone: HashMap<u64, (Instant, TunnelId)>,
 }
 
 /// Who a request is.
@@ -62,7 +105,7 @@ pub(crate) struct Flight {
     /// `None`: nobody follows.
     number: Option<u64>,
     landing: watch::Sender<Option<Landing>>,
-    _running: Arc<()>,
+    _running: Counted,
 }
 
 impl Flights {
@@ -71,7 +114,11 @@ impl Flights {
     }
 
     /// Leads, or follows.
-    pub(super) fn board(&self, key: &str) -> Boarded<impl Future<Output = Landing> + use<>> {
+    pub(super) fn board(
+        &self,
+        tunnel: TunnelId,
+        key: &str,
+    ) -> Boarded<impl Future<Output = Landing> + use<>> {
         let number = self.keys.hash_one(key);
         let mut state = self.lock();
         // One whose sender is gone was cut off: nobody would ever land.
@@ -79,25 +126,17 @@ impl Flights {
         if let Some(landing) = flying {
             return Boarded::Follows(wait(landing.clone()));
         }
-        if self.is_full() {
-            return Boarded::Alone;
-        }
+        let Some(counted) = Counted::new(&self.running, tunnel) else { return Boarded::Alone };
         let (landing, receiver) = watch::channel(None);
         state.flying.insert(number, receiver);
-        Boarded::Leads(Flight { number: Some(number), landing, _running: self.running.clone() })
-    }
-
-    fn is_full(&self) -> bool {
-        Arc::strong_count(&self.running) > FETCHES_MAX
+        Boarded::Leads(Flight { number: Some(number), landing, _running: counted })
     }
 
     /// A fetch that nobody follows.
-    pub(super) fn board_alone<F>(&self) -> Boarded<F> {
-        if self.is_full() {
-            return Boarded::Alone;
-        }
+    pub(super) fn board_alone<F>(&self, tunnel: TunnelId) -> Boarded<F> {
+        let Some(counted) = Counted::new(&self.running, tunnel) else { return Boarded::Alone };
         let (landing, _) = watch::channel(None);
-        Boarded::Leads(Flight { number: None, landing, _running: self.running.clone() })
+        Boarded::Leads(Flight { number: None, landing, _running: counted })
     }
 
     /// Whether nobody waits for others under this key.
@@ -108,7 +147,7 @@ impl Flights {
         }
         let number = self.keys.hash_one(key);
         let since = state.alone.get(&number).copied();
-        let still = since.is_some_and(|since| since.elapsed() < ALONE_FOR);
+        let still = since.is_some_and(|(since, _)| since.elapsed() < ALONE_FOR);
         if since.is_some() && !still {
             state.alone.remove(&number);
         }
@@ -116,7 +155,7 @@ impl Flights {
     }
 
     /// Remembers whether what is fetched under a key is kept.
-    pub(super) fn note(&self, key: &str, is_kept: bool) {
+    pub(super) fn note(&self, tunnel: TunnelId, key: &str, is_kept: bool) {
         let number = self.keys.hash_one(key);
         let mut state = self.lock();
         if is_kept {
@@ -124,11 +163,10 @@ impl Flights {
             return;
         }
         if state.alone.len() >= ALONE_MAX {
-            state.alone.retain(|_, since| since.elapsed() < ALONE_FOR);
+            state.alone.retain(|_, (since, _)| since.elapsed() < ALONE_FOR);
+            shares::cut(&mut state.alone, ALONE_MAX / 4 * 3, |_, (_, tunnel)| *tunnel);
         }
-        if state.alone.len() < ALONE_MAX {
-            state.alone.insert(number, Instant::now());
-        }
+        state.alone.insert(number, (Instant::now(), tunnel));
     }
 
     /// The fetch is over; the next request looks for itself.
@@ -157,20 +195,48 @@ async fn wait(mut landing: watch::Receiver<Option<Landing>>) -> Landing {
 mod tests {
     use super::*;
 
+    const A: TunnelId = TunnelId(uuid::Uuid::from_u128(1));
+    const B: TunnelId = TunnelId(uuid::Uuid::from_u128(2));
+
     #[test]
     fn there_are_only_so_many_and_one_that_was_cut_off_is_replaced() {
         let flights = Flights::default();
         let mut kept: Vec<Flight> = Vec::new();
         for number in 0..FETCHES_MAX {
-            match flights.board(&number.to_string()) {
+            match flights.board(A, &number.to_string()) {
                 Boarded::Leads(flight) => kept.push(flight),
                 Boarded::Follows(_) | Boarded::Alone => panic!("{number}"),
             }
         }
-        assert!(matches!(flights.board("one more"), Boarded::Alone));
-        assert!(matches!(flights.board("0"), Boarded::Follows(_)), "whoever follows costs nothing");
+        assert!(matches!(flights.board(A, "one more"), Boarded::Alone));
+        assert!(matches!(flights.board(A, "0"), Boarded::Follows(_)), "whoever follows costs nothing");
         // A fetch whose task has died leaves its place.
         drop(kept.swap_remove(0));
-        assert!(matches!(flights.board("0"), Boarded::Leads(_)));
+        assert!(matches!(flights.board(A, "0"), Boarded::Leads(_)));
+    }
+
+    #[test]
+    fn one_tunnel_takes_neither_the_fetches_nor_the_memory_of_another_one() {
+        let flights = Flights::default();
+        flights.note(B, "b", false);
+        let mut kept: Vec<Flight> = Vec::new();
+        for number in 0..2 * ALONE_MAX {
+            if let Boarded::Leads(flight) = flights.board_alone::<()>(A) {
+                kept.push(flight);
+            }
+            flights.note(A, &number.to_string(), false);
+        }
+        assert_eq!(kept.len(), FETCHES_MAX);
+        assert!(flights.lock().alone.len() <= ALONE_MAX);
+        assert!(flights.is_alone("b"));
+        for number in 0..FETCHES_OF_TUNNEL {
+            match flights.board(B, &format!("b{number}")) {
+                Boarded::Leads(flight) => kept.push(flight),
+                Boarded::Follows(_) | Boarded::Alone => panic!("{number}"),
+            }
+        }
+        assert!(matches!(flights.board(B, "one more"), Boarded::Alone));
+        kept.clear();
+        assert!(flights.running.lock().unwrap().of.is_empty());
     }
 }

@@ -128,9 +128,10 @@ impl Search<'_> {
         key: String,
         stored: Option<Arc<Object>>,
     ) -> Result<Option<Got>, Problem> {
+        let tunnel = self.ask.place.tunnel;
         let boarded = match self.ask.is_personal || self.flights().is_alone(&key) {
-            true => self.flights().board_alone(),
-            false => self.flights().board(&key),
+            true => self.flights().board_alone(tunnel),
+            false => self.flights().board(tunnel, &key),
         };
         match boarded {
             Boarded::Leads(flight) => {
@@ -229,7 +230,7 @@ impl Search<'_> {
         if self.ask.is_personal {
             return;
         }
-        if let Boarded::Leads(flight) = self.flights().board(&key) {
+        if let Boarded::Leads(flight) = self.flights().board(self.ask.place.tunnel, &key) {
             let fetch = self.prepare(target, key, Some(stored.clone()));
             drop(tokio::task::spawn_local(fetch.run(flight, None)));
         }

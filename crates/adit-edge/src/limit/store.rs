@@ -6,16 +6,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit_policy::limits::LIMIT_KEYS_MAX;
+use adit_policy::shares;
+use adit_policy::snapshot::TunnelId;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 
 /// Parts of the table, so that two workers rarely wait for each other.
 const SHARDS: usize = 8;
 
-/// Of each visitor of each rule: when he will owe nothing, in nanoseconds since the table was made.
+/// What is known of one visitor of one rule.
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    /// When the visitor will owe nothing, in nanoseconds since the table was made.
+    free_from: u64,
+    /// Whose rule it is: tunnels share the room of the table.
+    tunnel: TunnelId,
+}
+
+type Shard = HashMap<u64, Debt>;
+
+/// All visitors of all rules.
 #[derive(Debug)]
 pub(super) struct Visitors {
-    shards: [Mutex<HashMap<u64, u64>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     start: Instant,
     keys: RandomState,
 }
@@ -33,7 +46,7 @@ impl Visitors {
         self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, u64>> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
         // The remainder is always an index.
         let shard = self.shards.get(key as usize % SHARDS).unwrap_or(&self.shards[0]);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,22 +56,15 @@ impl Visitors {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Whoever owes nothing is as good as absent; if most owe something, half of them are forgotten: a flood must not grow
-    /// the table, and sweeping it must be rare.
-    fn make_room(&self, shard: &mut HashMap<u64, u64>) {
-        let before = shard.len();
-        if before < LIMIT_KEYS_MAX / SHARDS {
+    /// Whoever owes nothing is as good as absent; if most owe something, tunnels give up what they have beyond their fair
+    /// share: a flood must not grow the table, nor make it forget the visitors of another tunnel, and sweeping it must be rare.
+    fn make_room(&self, shard: &mut Shard) {
+        if shard.len() < LIMIT_KEYS_MAX / SHARDS {
             return;
         }
         let now = self.now();
-        shard.retain(|_, free_from| *free_from > now);
-        if shard.len() > before / 2 {
-            let mut index = 0;
-            shard.retain(|_, _| {
-                index += 1;
-                index % 2 == 0
-            });
-        }
+        shard.retain(|_, debt| debt.free_from > now);
+        shares::cut(shard, LIMIT_KEYS_MAX / SHARDS / 4 * 3, |_, debt| debt.tunnel);
     }
 }
 
@@ -68,14 +74,15 @@ pub(super) struct Store {
     visitors: Arc<Visitors>,
     /// Tells its visitors from those of other rules.
     rule: u64,
+    tunnel: TunnelId,
     /// When the rule's own time begins, on the table's clock.
     start: u64,
 }
 
 impl Store {
-    pub(super) fn new(visitors: Arc<Visitors>) -> Self {
+    pub(super) fn new(visitors: Arc<Visitors>, tunnel: TunnelId) -> Self {
         let start = visitors.now();
-        Self { rule: visitors.keys.hash_one(start), start, visitors }
+        Self { rule: visitors.keys.hash_one((start, tunnel)), tunnel, start, visitors }
     }
 }
 
@@ -88,13 +95,14 @@ impl StateStore for Store {
     {
         let key = self.visitors.keys.hash_one((self.rule, key));
         let mut shard = self.visitors.shard(key);
-        let known = shard.get(&key).copied();
-        let (outcome, free_from) = measure(known.map(|time| Nanos::from(time.saturating_sub(self.start))))?;
+        let known = shard.get(&key).map(|debt| Nanos::from(debt.free_from.saturating_sub(self.start)));
+        let (outcome, free_from) = measure(known)?;
         if known.is_none() {
             self.visitors.make_room(&mut shard);
         }
         let free_from = u64::try_from(Duration::from(free_from).as_nanos()).unwrap_or(u64::MAX);
-        shard.insert(key, free_from.saturating_add(self.start));
+        let free_from = free_from.saturating_add(self.start);
+        shard.insert(key, Debt { free_from, tunnel: self.tunnel });
         Ok(outcome)
     }
 }

@@ -71,7 +71,7 @@ impl Visitors {
             }
             return None;
         }
-        let is_closed = self.edge().is_closed_to(remote.ip(), None);
+        let is_closed = self.edge().is_port_closed_to(remote.ip(), &self.port);
         if is_closed || self.known.borrow().len() >= UDP_VISITORS_MAX {
             self.edge().metrics.port_dropped.inc();
             return None;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use adit_policy::host::HostMap;
 use adit_policy::policy::{Layer, Layers, Policies};
 use adit_policy::route::{Claimant, Route, RouteTable};
-use adit_policy::snapshot::Snapshot;
+use adit_policy::snapshot::{Snapshot, TunnelId};
 use uuid::Uuid;
 
 /// What each connector said.
@@ -30,9 +31,22 @@ impl Words {
         claimants: &[Claimant],
     ) -> Policies {
         let mut heard = Layers::default();
+        let mut speakers: HostMap<TunnelId> = HostMap::default();
+        let mut silent: Vec<&Route> = Vec::new();
         for route in routes.routes() {
-            if let Some(layer) = self.about(snapshot, route, claimants) {
-                heard.add_shared(&route.pattern, layer);
+            match self.about(snapshot, route, claimants) {
+                Some(layer) => {
+                    heard.add_shared(&route.pattern, layer);
+                    speakers.insert(&route.pattern, route.tunnel);
+                }
+                None => silent.push(route),
+            }
+        }
+        // What one tunnel says about `*.example` is not about the names below it that are another tunnel's.
+        let nothing = Arc::new(Layer::default());
+        for route in silent {
+            if speakers.cover(&route.pattern).is_some_and(|speaker| *speaker != route.tunnel) {
+                heard.add_shared(&route.pattern, nothing.clone());
             }
         }
         Policies::of(snapshot.defaults(), &heard, snapshot.layers())
@@ -50,5 +64,65 @@ impl Words {
         };
         let mut latest_first = claimants.iter().rev().filter(serves);
         latest_first.find_map(|claimant| self.0.get(&claimant.connector)?.find(&route.pattern).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_policy::grant::Grant;
+    use adit_policy::host::{HostPattern, Hostname};
+    use adit_policy::ingress::Claims;
+    use adit_policy::policy::{Patch, Voice};
+    use adit_policy::route::Owners;
+    use adit_policy::snapshot::{HttpMode, Tunnel, TunnelSecret};
+
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        HostPattern::parse(text).unwrap()
+    }
+
+    fn tunnel(id: u128, grant: &[&str]) -> Tunnel {
+        Tunnel {
+            id: TunnelId(Uuid::from_u128(id)),
+            name: id.to_string(),
+            secret: TunnelSecret::new(vec![1; 32]),
+            account_tag: None,
+            grant: Grant::new(grant.iter().map(|text| pattern(text))),
+            held: None,
+        }
+    }
+
+    #[test]
+    fn a_word_is_about_the_names_of_its_own_tunnel() {
+        let tunnels = vec![tunnel(1, &["*.x", "*"]), tunnel(2, &["v.x", "*.deep.x", "w.example"])];
+        let snapshot = Snapshot::new(Hostname::parse("x").unwrap(), HttpMode::Redirect, tunnels);
+        let claimant = |id: u128, hosts: &[&str]| Claimant {
+            tunnel: TunnelId(Uuid::from_u128(id)),
+            connector: Uuid::from_u128(id),
+            claims: Some(Claims::new(hosts.iter().map(|text| pattern(text)), true)),
+        };
+        let claimants = [claimant(1, &["*.x"]), claimant(2, &["v.x", "*.deep.x"])];
+        let (routes, _) = RouteTable::build(&snapshot, &claimants, &Owners::default());
+        let mut words = Words::default();
+        let mut loud = Layers::default();
+        let word = Patch { body_limit: Some(Some(1)), ..Patch::default() };
+        for about in ["*", "*.x"] {
+            loud.add(&pattern(about), Layer { base: word.clone(), paths: Vec::new() });
+        }
+        words.hear(Uuid::from_u128(1), loud);
+        let policies = words.policies(&snapshot, &routes, &claimants);
+        for (host, heard) in [
+            ("e.x", true),
+            ("other.example", true),
+            ("v.x", false),
+            ("a.deep.x", false),
+            ("w.example", false),
+        ] {
+            let said = policies
+                .find(host)
+                .is_some_and(|policy| policy.base.said.iter().any(|(_, voice)| *voice == Voice::Connector));
+            assert_eq!(said, heard, "{host}");
+        }
     }
 }

@@ -45,6 +45,8 @@ pub enum Refused {
     Partial,
     /// Nobody says for how long, and it cannot be asked again.
     NoLife,
+    /// The connector checked a token for it.
+    Gated,
     /// It is too large.
     Large,
     /// There is no room.
@@ -64,6 +66,7 @@ impl Refused {
             Self::Vary => "vary",
             Self::Partial => "partial",
             Self::NoLife => "no-lifetime",
+            Self::Gated => "access",
             Self::Large => "too-large",
             Self::Room => "no-room",
         }

@@ -65,7 +65,7 @@ impl Selecting {
 fn normal(request: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
-    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    let lines = lines.map(|line| line.as_bytes().escape_ascii().to_string());
     let joined = lines.collect::<Vec<_>>().join(",");
     let items = joined.split(',').map(str::trim).filter(|item| !item.is_empty());
     if *name == ACCEPT_LANGUAGE || *name == ACCEPT_ENCODING || *name == ACCEPT {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fields::{Changes, SecurityHeaders};
-use super::limit::{Ban, Concurrency, DenyMode, LimitKey, RateLimit, Timeouts};
+use super::limit::{Ban, Concurrency, DenyMode, LimitKey, RateLimit, Reach, Timeouts};
 use super::{Policy, Settings, Voice};
 use crate::cache::rule::{Bypass, CacheRule, KeyShape, QueryKey, StatusRange};
 
@@ -160,7 +160,11 @@ fn per(key: &LimitKey) -> String {
 
 fn ban(rule: &Ban) -> String {
     let statuses = join(rule.statuses.iter().map(|range| status(*range)));
-    let scope = if rule.shared { "of all names" } else { "of this name" };
+    let scope = match rule.reach {
+        Reach::Name => "of this name",
+        Reach::Tunnel => "of all names of its tunnel",
+        Reach::All => "of all names",
+    };
     format!(
         "{} of {statuses} in {} ban for {}, at most {}, {scope}",
         rule.count,

@@ -92,8 +92,20 @@ pub struct Ban {
     pub time_max: Duration,
     /// Addresses that are never banned.
     pub allow: Addresses,
-    /// Whether the ban is for all names, or for the one whose answers counted.
-    pub shared: bool,
+    /// The names that the ban is for.
+    pub reach: Reach,
+}
+
+/// The names that a ban is for, seen from the one whose answers counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// That name alone (`shared: false`).
+    Name,
+    /// The names of the same tunnel.
+    #[default]
+    Tunnel,
+    /// The names of all tunnels (`shared: true`). Only the operator of the edge can say so.
+    All,
 }
 
 /// What those get who may not come.
@@ -144,7 +156,7 @@ mod tests {
             time: hours(1),
             time_max: hours(24),
             allow: Addresses::default(),
-            shared: true,
+            reach: Reach::Tunnel,
         };
         let times: Vec<Duration> = [1, 2, 5, 6, 60].map(|times| ban.time_of(times)).to_vec();
         assert_eq!(times, [hours(1), hours(2), hours(16), hours(24), hours(24)]);

@@ -7,7 +7,7 @@ use super::act::{Redirect, Respond, Rewrite};
 use super::address::Addresses;
 use super::compress::Compress;
 use super::fields::{FieldRules, Hsts, SecurityHeaders};
-use super::limit::{Ban, Concurrency, DenyMode, RateLimit, Timeouts};
+use super::limit::{Ban, Concurrency, DenyMode, RateLimit, Reach, Timeouts};
 use super::pace::MinRate;
 use super::pages::Pages;
 use crate::cache::rule::CacheRule;
@@ -157,6 +157,16 @@ settings! {
 }
 
 impl Settings {
+    /// Narrows what a connector said to its own names. For each key, this is the only place that decides how far its word
+    /// reaches; all other keys act on the requests of its rule alone.
+    pub(super) fn confine(&mut self) {
+        if let Some(ban) = self.ban.as_mut().filter(|ban| ban.reach == Reach::All)
+            && self.said.contains(&("ban", Voice::Connector))
+        {
+            Arc::make_mut(ban).reach = Reach::Tunnel;
+        }
+    }
+
     fn note(&mut self, key: &'static str, voice: Voice) {
         match self.said.iter_mut().find(|(known, _)| *known == key) {
             Some((_, said)) => *said = voice,

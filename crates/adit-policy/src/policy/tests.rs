@@ -1,5 +1,6 @@
 //! How words are laid over one another.
 
+use super::limit::Reach;
 use super::*;
 
 fn pattern(text: &str) -> HostPattern {
@@ -75,4 +76,30 @@ fn what_a_rule_says_holds_for_its_own_requests() {
     let of = |host: &str| policies.find(host).unwrap().base.body_limit;
     assert_eq!((of("b.example"), of("c.example")), (None, Some(9)), "b has a rule of its own");
     assert!(Layers::of_rules([(a(), None, None)]).patterns().is_empty(), "nobody speaks");
+}
+
+#[test]
+fn a_connector_bans_from_its_own_tunnel_at_most() {
+    let ban = |reach| {
+        let statuses = vec![crate::cache::rule::StatusRange::Any];
+        let time = std::time::Duration::from_secs(1);
+        let allow = address::Addresses::default();
+        let ban = limit::Ban { statuses, count: 1, window: time, time, time_max: time, allow, reach };
+        layer(Patch { ban: Some(Some(Arc::new(ban))), ..Patch::default() }, &[])
+    };
+    let quiet = layer(limit(1), &[]);
+    for (voices, expected) in [
+        (vec![(Voice::Connector, Reach::All)], Reach::Tunnel),
+        (vec![(Voice::Connector, Reach::Name)], Reach::Name),
+        (vec![(Voice::Defaults, Reach::All)], Reach::All),
+        (vec![(Voice::Hostnames, Reach::All)], Reach::All),
+        (vec![(Voice::Defaults, Reach::All), (Voice::Connector, Reach::All)], Reach::Tunnel),
+        (vec![(Voice::Connector, Reach::All), (Voice::Hostnames, Reach::All)], Reach::All),
+    ] {
+        let said: Vec<(Voice, Layer)> = voices.iter().map(|(voice, reach)| (*voice, ban(*reach))).collect();
+        let mut layers: Vec<(Voice, &Layer)> = said.iter().map(|(voice, layer)| (*voice, layer)).collect();
+        layers.push((Voice::Hostnames, &quiet));
+        let policy = Policy::of("a", &layers);
+        assert_eq!(policy.base.ban.as_ref().unwrap().reach, expected, "{voices:?}");
+    }
 }

@@ -7,13 +7,17 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::claim::{Candidate, Voice, candidates};
-use super::{Claimant, Refusal, Route, RouteTable};
+use super::{Claimant, Owners, Refusal, Route, RouteTable};
 use crate::host::{HostPattern, Specificity};
 use crate::snapshot::{Snapshot, TunnelId};
 
-pub(super) fn build(snapshot: &Snapshot, claimants: &[Claimant]) -> (RouteTable, Vec<Refusal>) {
-    let (mut candidates, refusals) = candidates(snapshot, claimants);
-    // The sort is stable: among equal grants the order of arrival stays.
+pub(super) fn build(
+    snapshot: &Snapshot,
+    claimants: &[Claimant],
+    owners: &Owners,
+) -> (RouteTable, Vec<Refusal>) {
+    let (mut candidates, refusals) = candidates(snapshot, claimants, owners);
+    // The sort is stable: among equal grants owners stay first, then the order of arrival.
     candidates.sort_by_key(|candidate| Reverse(candidate.grant));
     let mut builder = Builder { refusals, ..Builder::default() };
     for candidate in candidates {

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Claimant, Refusal};
+use super::{Claimant, Owners, Refusal};
 use crate::host::{HostPattern, MANAGEMENT_HOST, Specificity};
+use crate::ingress::Claims;
 use crate::limits::CLAIMED_HOSTS_MAX;
 use crate::snapshot::{Snapshot, Tunnel, TunnelId};
 
@@ -30,9 +31,18 @@ pub(super) enum Voice {
     Grant,
 }
 
-/// What all of them would like, in the order of arrival; and the claims that no grant covers.
-pub(super) fn candidates(snapshot: &Snapshot, claimants: &[Claimant]) -> (Vec<Candidate>, Vec<Refusal>) {
+/// What all of them would like, owners first and then in the order of arrival; and the claims that no grant covers.
+pub(super) fn candidates(
+    snapshot: &Snapshot,
+    claimants: &[Claimant],
+    owners: &Owners,
+) -> (Vec<Candidate>, Vec<Refusal>) {
     let mut wishes = Wishes::default();
+    for (pattern, owner) in owners.list() {
+        if let Some(tunnel) = snapshot.tunnel(owner.tunnel) {
+            wishes.push(tunnel, pattern, Voice::Grant);
+        }
+    }
     for claimant in claimants {
         if let Some(tunnel) = snapshot.tunnel(claimant.tunnel) {
             wishes.hear(tunnel, claimant);
@@ -43,6 +53,14 @@ pub(super) fn candidates(snapshot: &Snapshot, claimants: &[Claimant]) -> (Vec<Ca
         wishes.add_granted(tunnel, seen.contains(&tunnel.id));
     }
     (wishes.candidates, wishes.refusals)
+}
+
+/// The patterns that a connector of a tunnel claims, as far as they are granted. `None`: it has not said.
+pub(super) fn claimed(tunnel: &Tunnel, claims: Option<&Claims>) -> HashSet<HostPattern> {
+    let mut wishes = Wishes::default();
+    let claimant = Claimant { tunnel: tunnel.id, connector: Uuid::nil(), claims: claims.cloned() };
+    wishes.hear(tunnel, &claimant);
+    wishes.candidates.into_iter().map(|candidate| candidate.pattern).collect()
 }
 
 #[derive(Default)]

@@ -64,7 +64,7 @@ fn refused(refusals: &[Refusal]) -> Vec<String> {
 fn a_granted_claim_is_a_route_to_those_who_claim() {
     let snapshot = snapshot(&[&["*.x"]]);
     let claimants = [says(1, 11, &["a.x", "*.b.x"], false), says(1, 12, &["a.x"], false)];
-    let (table, refusals) = RouteTable::build(&snapshot, &claimants);
+    let (table, refusals) = RouteTable::build(&snapshot, &claimants, &Owners::default());
     assert_eq!(found(&table, "a.x"), Some((1, vec![11, 12])));
     assert_eq!(found(&table, "c.b.x"), Some((1, vec![11])));
     assert_eq!(found(&table, "c.x"), None);
@@ -75,7 +75,8 @@ fn a_granted_claim_is_a_route_to_those_who_claim() {
 #[test]
 fn a_claim_outside_of_the_grant_is_refused() {
     let snapshot = snapshot(&[&["*.x", "b.y"]]);
-    let (table, refusals) = RouteTable::build(&snapshot, &[says(1, 11, &["a.x", "a.y", "x", "*.z"], false)]);
+    let (table, refusals) =
+        RouteTable::build(&snapshot, &[says(1, 11, &["a.x", "a.y", "x", "*.z"], false)], &Owners::default());
     assert_eq!(refused(&refusals), ["a.y not granted", "x not granted", "*.z not granted"]);
     assert_eq!(found(&table, "a.y"), None);
     assert!(refusals[0].to_string().starts_with("`a.y` is not granted to tunnel"));
@@ -84,7 +85,7 @@ fn a_claim_outside_of_the_grant_is_refused() {
 #[test]
 fn of_a_claim_wider_than_the_grant_the_granted_part_is_routed() {
     let snapshot = snapshot(&[&["a.x", "*.b.x"]]);
-    let (table, refusals) = RouteTable::build(&snapshot, &[says(1, 11, &["*.x"], false)]);
+    let (table, refusals) = RouteTable::build(&snapshot, &[says(1, 11, &["*.x"], false)], &Owners::default());
     assert_eq!(found(&table, "a.x"), Some((1, vec![11])));
     assert_eq!(found(&table, "c.b.x"), Some((1, vec![11])));
     assert_eq!(found(&table, "c.x"), None);
@@ -95,7 +96,7 @@ fn of_a_claim_wider_than_the_grant_the_granted_part_is_routed() {
 fn the_earlier_tunnel_keeps_a_contested_name() {
     let snapshot = snapshot(&[&["*.x"], &["*.x"]]);
     let claimants = [says(2, 21, &["a.x"], false), says(1, 11, &["a.x", "b.x"], false)];
-    let (table, refusals) = RouteTable::build(&snapshot, &claimants);
+    let (table, refusals) = RouteTable::build(&snapshot, &claimants, &Owners::default());
     assert_eq!(found(&table, "a.x"), Some((2, vec![21])));
     assert_eq!(found(&table, "b.x"), Some((1, vec![11])));
     assert_eq!(refused(&refusals), ["a.x taken by 2"]);
@@ -105,7 +106,7 @@ fn the_earlier_tunnel_keeps_a_contested_name() {
 fn the_narrower_grant_beats_the_earlier_claim() {
     let snapshot = snapshot(&[&["*.x"], &["*.m.x", "b.x"]]);
     let claimants = [says(1, 11, &["a.m.x", "*.m.x", "b.x", "*.x"], false), silent(2, 21)];
-    let (table, refusals) = RouteTable::build(&snapshot, &claimants);
+    let (table, refusals) = RouteTable::build(&snapshot, &claimants, &Owners::default());
     assert_eq!(found(&table, "a.m.x"), Some((2, vec![21])));
     assert_eq!(found(&table, "b.x"), Some((2, vec![21])));
     assert_eq!(found(&table, "c.x"), Some((1, vec![11])));
@@ -115,7 +116,7 @@ fn the_narrower_grant_beats_the_earlier_claim() {
 #[test]
 fn a_granted_exact_name_is_always_known() {
     let snapshot = snapshot(&[&["a.x"], &["b.x"]]);
-    let (table, _) = RouteTable::build(&snapshot, &[says(2, 21, &["c.x"], false)]);
+    let (table, _) = RouteTable::build(&snapshot, &[says(2, 21, &["c.x"], false)], &Owners::default());
     assert_eq!(found(&table, "a.x"), Some((1, vec![])));
     assert_eq!(found(&table, "b.x"), Some((2, vec![])));
     assert_eq!(found(&table, "c.x"), None);
@@ -124,7 +125,8 @@ fn a_granted_exact_name_is_always_known() {
 #[test]
 fn a_granted_wildcard_is_known_unless_the_claims_say_otherwise() {
     let snapshot = snapshot(&[&["*.x"]]);
-    let find = |claimants: &[Claimant]| found(&RouteTable::build(&snapshot, claimants).0, "a.x");
+    let find =
+        |claimants: &[Claimant]| found(&RouteTable::build(&snapshot, claimants, &Owners::default()).0, "a.x");
     assert_eq!(find(&[]), Some((1, vec![])), "never seen");
     assert_eq!(find(&[silent(1, 11)]), Some((1, vec![11])), "has not said");
     assert_eq!(find(&[says(1, 11, &[], true)]), Some((1, vec![11])), "serves everything");
@@ -134,7 +136,9 @@ fn a_granted_wildcard_is_known_unless_the_claims_say_otherwise() {
 #[test]
 fn the_default_needs_a_grant_of_everything_and_a_last_rule_that_serves() {
     let everything = snapshot(&[&["*"]]);
-    let find = |claimants: &[Claimant]| found(&RouteTable::build(&everything, claimants).0, "a.x");
+    let find = |claimants: &[Claimant]| {
+        found(&RouteTable::build(&everything, claimants, &Owners::default()).0, "a.x")
+    };
     assert_eq!(find(&[]), None);
     assert_eq!(find(&[silent(1, 11)]), None);
     assert_eq!(find(&[says(1, 11, &["*"], false)]), None);
@@ -142,14 +146,17 @@ fn the_default_needs_a_grant_of_everything_and_a_last_rule_that_serves() {
     assert_eq!(find(&[says(1, 11, &["a.x"], false)]), Some((1, vec![11])));
 
     let less = snapshot(&[&["*.y"]]);
-    assert_eq!(found(&RouteTable::build(&less, &[says(1, 11, &[], true)]).0, "a.x"), None);
+    assert_eq!(
+        found(&RouteTable::build(&less, &[says(1, 11, &[], true)], &Owners::default()).0, "a.x"),
+        None
+    );
 }
 
 #[test]
 fn the_second_default_is_refused() {
     let snapshot = snapshot(&[&["*"], &["*"]]);
     let claimants = [says(2, 21, &[], true), says(1, 11, &["a.x"], true)];
-    let (table, refusals) = RouteTable::build(&snapshot, &claimants);
+    let (table, refusals) = RouteTable::build(&snapshot, &claimants, &Owners::default());
     assert_eq!(found(&table, "b.x"), Some((2, vec![21])));
     assert_eq!(found(&table, "a.x"), Some((1, vec![11])));
     assert_eq!(refused(&refusals), ["* taken by 2"]);
@@ -159,7 +166,7 @@ fn the_second_default_is_refused() {
 fn a_rule_for_the_name_beats_a_rule_for_everything_between_replicas() {
     let snapshot = snapshot(&[&["*.x", "b.x"]]);
     let claimants = [says(1, 11, &[], true), says(1, 12, &["a.x"], true), says(1, 13, &["b.x"], false)];
-    let (table, _) = RouteTable::build(&snapshot, &claimants);
+    let (table, _) = RouteTable::build(&snapshot, &claimants, &Owners::default());
     assert_eq!(found(&table, "a.x"), Some((1, vec![12])));
     assert_eq!(found(&table, "b.x"), Some((1, vec![13])));
     assert_eq!(found(&table, "c.x"), Some((1, vec![11, 12])));
@@ -168,8 +175,11 @@ fn a_rule_for_the_name_beats_a_rule_for_everything_between_replicas() {
 #[test]
 fn the_management_host_is_never_routed() {
     let snapshot = snapshot(&[&["*", MANAGEMENT_HOST]]);
-    let (table, refusals) =
-        RouteTable::build(&snapshot, &[says(1, 11, &[MANAGEMENT_HOST, "*.argotunnel.com"], true)]);
+    let (table, refusals) = RouteTable::build(
+        &snapshot,
+        &[says(1, 11, &[MANAGEMENT_HOST, "*.argotunnel.com"], true)],
+        &Owners::default(),
+    );
     assert_eq!(found(&table, MANAGEMENT_HOST), None);
     assert_eq!(found(&table, "a.argotunnel.com"), Some((1, vec![11])));
     assert_eq!(refused(&refusals), ["management.argotunnel.com not granted"]);
@@ -177,14 +187,15 @@ fn the_management_host_is_never_routed() {
 
 #[test]
 fn a_claimant_of_an_unknown_tunnel_counts_for_nothing() {
-    let (table, refusals) = RouteTable::build(&snapshot(&[]), &[says(1, 11, &["a.x"], true)]);
+    let (table, refusals) =
+        RouteTable::build(&snapshot(&[]), &[says(1, 11, &["a.x"], true)], &Owners::default());
     assert_eq!((table.routes().len(), refusals.len()), (0, 0));
 }
 
 #[test]
 fn routes_are_listed_the_narrowest_first() {
     let snapshot = snapshot(&[&["*", "*.b.x", "*.a.x", "z.x", "c.x"]]);
-    let (table, _) = RouteTable::build(&snapshot, &[says(1, 11, &[], true)]);
+    let (table, _) = RouteTable::build(&snapshot, &[says(1, 11, &[], true)], &Owners::default());
     let listed: Vec<String> = table.routes().iter().map(|route| route.pattern.to_string()).collect();
     assert_eq!(listed, ["c.x", "z.x", "*.a.x", "*.b.x", "*"]);
 }
@@ -228,7 +239,7 @@ fn slow_find<'t>(table: &'t RouteTable, host: &Hostname) -> Option<&'t Route> {
 proptest! {
     #[test]
     fn the_search_finds_the_narrowest_route((grants, claimants) in some_world(), host in some_name()) {
-        let (table, _) = RouteTable::build(&snapshot_of(grants), &claimants);
+        let (table, _) = RouteTable::build(&snapshot_of(grants), &claimants, &Owners::default());
         let host = Hostname::parse(&host).unwrap();
         prop_assert_eq!(table.find(host.as_str()).map(AsRef::as_ref), slow_find(&table, &host));
     }
@@ -236,7 +247,7 @@ proptest! {
     #[test]
     fn nobody_gets_a_name_without_a_grant((grants, claimants) in some_world(), host in some_name()) {
         let snapshot = snapshot_of(grants);
-        let (table, _) = RouteTable::build(&snapshot, &claimants);
+        let (table, _) = RouteTable::build(&snapshot, &claimants, &Owners::default());
         let host = Hostname::parse(&host).unwrap();
         if let Some(route) = table.find(host.as_str()) {
             let tunnel = snapshot.tunnel(route.tunnel).unwrap();
@@ -248,7 +259,7 @@ proptest! {
     #[test]
     fn a_granted_exact_name_is_known_whatever_is_claimed((grants, claimants) in some_world()) {
         let snapshot = snapshot_of(grants);
-        let (table, _) = RouteTable::build(&snapshot, &claimants);
+        let (table, _) = RouteTable::build(&snapshot, &claimants, &Owners::default());
         for tunnel in snapshot.tunnels() {
             for pattern in tunnel.grant.patterns() {
                 if let HostPattern::Exact(name) = pattern {
@@ -265,7 +276,7 @@ proptest! {
         let snapshot = snapshot_of(grants);
         let host = Hostname::parse(&host).unwrap();
         let quiet: Vec<Claimant> = claimants.iter().map(|c| Claimant { claims: None, ..*c }).collect();
-        let (table, _) = RouteTable::build(&snapshot, &quiet);
+        let (table, _) = RouteTable::build(&snapshot, &quiet, &Owners::default());
         let best = snapshot.tunnels().iter().filter_map(|tunnel| tunnel.grant.best_match(&host)).max();
         if let Some(route) = table.find(host.as_str()) {
             prop_assert_eq!(snapshot.tunnel(route.tunnel).unwrap().grant.best_match(&host), best);
@@ -275,9 +286,185 @@ proptest! {
     #[test]
     fn building_twice_gives_the_same((grants, claimants) in some_world()) {
         let snapshot = snapshot_of(grants);
-        let (one, first) = RouteTable::build(&snapshot, &claimants);
-        let (two, second) = RouteTable::build(&snapshot, &claimants);
+        let (one, first) = RouteTable::build(&snapshot, &claimants, &Owners::default());
+        let (two, second) = RouteTable::build(&snapshot, &claimants, &Owners::default());
         prop_assert_eq!(one.routes(), two.routes());
         prop_assert_eq!(first, second);
     }
+}
+
+/// What happens at an edge with two tunnels that have the same grant, step by step.
+struct Scene {
+    snapshot: Snapshot,
+    claimants: Vec<Claimant>,
+    owners: Owners,
+}
+
+impl Scene {
+    fn new(grants: &[&[&str]]) -> Self {
+        Self { snapshot: snapshot(grants), claimants: Vec::new(), owners: Owners::default() }
+    }
+
+    /// A connector says what it serves, in place of what it said before.
+    fn says(&mut self, tunnel: u128, connector: u128, hosts: &[&str]) {
+        self.hear(says(tunnel, connector, hosts, false));
+    }
+
+    fn hear(&mut self, word: Claimant) {
+        let at = self.claimants.iter().position(|known| known.connector == word.connector);
+        let before = at.map(|at| self.claimants[at].clone());
+        match at {
+            Some(at) => self.claimants[at] = word.clone(),
+            None => self.claimants.push(word.clone()),
+        }
+        self.owners.hear(&self.snapshot, word.tunnel, before.as_ref(), &self.claimants);
+        self.holder("");
+    }
+
+    fn leaves(&mut self, connector: u128) {
+        self.claimants.retain(|claimant| claimant.connector.as_u128() != connector);
+        self.holder("");
+    }
+
+    /// Who has a name now.
+    fn holder(&mut self, host: &str) -> Option<u128> {
+        let (table, _) = RouteTable::build(&self.snapshot, &self.claimants, &self.owners);
+        self.owners.note(&self.snapshot, &table, &self.claimants);
+        found(&table, host).map(|(tunnel, _)| tunnel)
+    }
+}
+
+#[test]
+fn an_owner_that_restarts_keeps_its_name() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(2, 21, &["a.x", "b.x"]);
+    scene.leaves(11);
+    assert_eq!((scene.holder("a.x"), scene.holder("b.x")), (Some(1), Some(2)));
+    // The edge restarts as well, and the other one is there first.
+    scene.claimants.clear();
+    scene.says(2, 22, &["a.x"]);
+    assert_eq!((scene.holder("a.x"), scene.holder("b.x")), (Some(1), None));
+    scene.says(1, 12, &["a.x"]);
+    let (table, refusals) = RouteTable::build(&scene.snapshot, &scene.claimants, &scene.owners);
+    assert_eq!(found(&table, "a.x"), Some((1, vec![12])));
+    assert_eq!(refused(&refusals), ["a.x taken by 1"]);
+    assert!(refusals[0].to_string().contains("adit tunnel release"));
+}
+
+#[test]
+fn a_name_is_released_by_the_owner_s_own_rules() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x", "b.x"]);
+    scene.says(2, 21, &["a.x", "b.x"]);
+    // By a reload …
+    scene.says(1, 11, &["b.x"]);
+    assert_eq!((scene.holder("a.x"), scene.holder("b.x")), (Some(2), Some(1)));
+    // … or by a restart with other rules.
+    scene.leaves(11);
+    scene.says(1, 12, &["c.x"]);
+    assert_eq!(scene.holder("b.x"), Some(2));
+    scene.says(1, 12, &["a.x", "b.x"]);
+    assert_eq!(
+        (scene.holder("a.x"), scene.holder("b.x")),
+        (Some(2), Some(2)),
+        "now they are the other one's"
+    );
+}
+
+#[test]
+fn connectors_with_other_rules_do_not_release_what_one_of_them_names() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(1, 12, &["b.x"]);
+    scene.says(2, 21, &["a.x", "b.x"]);
+    scene.leaves(11);
+    assert_eq!(scene.holder("a.x"), Some(1), "a replica that does not name it is connected");
+    scene.leaves(12);
+    scene.says(1, 13, &["b.x"]);
+    assert_eq!(scene.holder("a.x"), Some(1), "and comes back first");
+    scene.says(1, 14, &["a.x"]);
+    scene.says(1, 14, &["c.x"]);
+    assert_eq!(scene.holder("a.x"), Some(2), "the one that names it says so");
+}
+
+#[test]
+fn a_replica_that_changes_later_releases_nothing_before_the_last_one() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(1, 12, &["a.x"]);
+    scene.says(2, 21, &["a.x"]);
+    scene.says(1, 11, &[]);
+    assert_eq!(scene.holder("a.x"), Some(1));
+    scene.says(1, 12, &[]);
+    assert_eq!(scene.holder("a.x"), Some(2));
+}
+
+#[test]
+fn the_operator_releases_a_name() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(2, 21, &["a.x"]);
+    let release = |scene: &mut Scene, tunnel, name| {
+        scene.owners.release(&scene.snapshot, id(tunnel), &pattern(name), &scene.claimants)
+    };
+    assert!(!release(&mut scene, 2, "a.x") && !release(&mut scene, 1, "b.x"));
+    assert!(release(&mut scene, 1, "a.x"));
+    assert_eq!(scene.holder("a.x"), Some(2), "although the first one still claims it");
+    scene.claimants.clear();
+    scene.says(1, 12, &["a.x"]);
+    assert_eq!(scene.holder("a.x"), Some(2));
+    assert!(release(&mut scene, 2, "a.x"));
+    assert_eq!(scene.holder("a.x"), Some(1), "nobody else is there");
+}
+
+#[test]
+fn a_change_of_grants_releases_and_the_narrower_grant_wins() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x", "b.m.x"]);
+    scene.says(2, 21, &["a.x", "b.m.x"]);
+    scene.snapshot = snapshot(&[&["*.x"], &["*.x", "*.m.x"]]);
+    scene.owners.renew(&scene.snapshot.clone());
+    assert_eq!((scene.holder("a.x"), scene.holder("b.m.x")), (Some(1), Some(2)));
+    scene.snapshot = snapshot(&[&["*.y"], &["*.x"]]);
+    scene.owners.renew(&scene.snapshot.clone());
+    assert_eq!(scene.holder("a.x"), Some(2));
+    scene.snapshot = snapshot(&[&["*.x"]]);
+    scene.owners.renew(&scene.snapshot.clone());
+    assert!(scene.owners.of_tunnel(id(2)).is_empty(), "deleted");
+}
+
+#[test]
+fn the_silence_before_the_first_word_owns_and_releases_nothing() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["*.x"]);
+    scene.says(1, 12, &["a.x"]);
+    scene.claimants.clear();
+    scene.hear(silent(1, 13));
+    scene.says(1, 13, &["a.x"]);
+    scene.says(2, 21, &["*.x"]);
+    assert_eq!(scene.holder("b.x"), Some(1), "the one that names it is away");
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.hear(silent(1, 11));
+    assert!(scene.owners.list().is_empty());
+}
+
+#[test]
+fn names_that_are_granted_by_themselves_need_no_owner_and_the_table_is_bounded() {
+    let mut scene = Scene::new(&[&["a.x", "*.y"]]);
+    scene.says(1, 11, &["a.x"]);
+    assert!(scene.owners.list().is_empty());
+    // A connector that names nothing keeps what the other one named and left.
+    scene.says(1, 12, &[]);
+    let names = |from: usize| -> Vec<String> {
+        (from..from + crate::limits::CLAIMED_HOSTS_MAX).map(|number| format!("{number}.y")).collect()
+    };
+    for (connector, from) in [(13, 0), (14, 50_000)] {
+        let names = names(from);
+        let hosts: Vec<&str> = names.iter().map(String::as_str).collect();
+        scene.says(1, connector, &hosts);
+        scene.says(1, 12, &[]);
+        scene.leaves(connector);
+    }
+    assert_eq!(scene.owners.list().len(), crate::limits::OWNED_NAMES_MAX);
 }

@@ -17,7 +17,10 @@ fn bytes(size: usize) -> Vec<u8> {
 pub(super) fn answer(request: &Request<Incoming>, number: usize) -> Response<Body> {
     let mut response = Response::new(());
     let mut body = Bytes::from(format!("#{number} of {}\n", request.uri().path()));
-    let query = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    // Where the query does not get through, the path says it: `/say/NAME=VALUE&…`.
+    let path = || request.uri().path().strip_prefix("/say/");
+    let query = request.uri().query().or_else(path).unwrap_or_default();
+    let query = query.split('&').filter_map(|pair| pair.split_once('='));
     for (name, value) in query {
         let value = decoded(value);
         match name {

@@ -28,7 +28,11 @@ pub(crate) const CAUSE: &str = "adit-cause";
 
 /// The head of the answer, still to be given. Dropping it resets the stream.
 #[derive(Debug)]
-pub struct Reply(Inner);
+pub struct Reply {
+    inner: Inner,
+    /// Whether a token was checked for it.
+    is_gated: bool,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -40,12 +44,19 @@ impl Reply {
     pub(super) fn quic(send: QuicWriter, request: &Fields, agreed: &Agreed) -> Self {
         let wants_trailers = agreed.extensions.contains(Extensions::TRAILERS) && asks_for_trailers(request);
         let interim = agreed.extensions.contains(Extensions::INTERIM);
-        Self(Inner::Quic { send, wants_trailers, interim, windows: agreed.windows().cloned() })
+        let inner = Inner::Quic { send, wants_trailers, interim, windows: agreed.windows().cloned() };
+        Self { inner, is_gated: false }
     }
 
     pub(super) fn h2(send: SendResponse<Bytes>, agreed: &Agreed) -> Self {
         let interim = agreed.extensions.contains(Extensions::INTERIM);
-        Self(Inner::H2 { send, interim, windows: agreed.windows().cloned() })
+        let inner = Inner::H2 { send, interim, windows: agreed.windows().cloned() };
+        Self { inner, is_gated: false }
+    }
+
+    /// Marks the answer as one that a gate decides on: the edge keeps it for nobody else.
+    pub fn mark_gated(&mut self) {
+        self.is_gated = true;
     }
 
     /// Sends a 1xx head. It is dropped silently when the edge cannot take it.
@@ -53,7 +64,7 @@ impl Reply {
     /// # Errors
     /// When the stream is gone.
     pub async fn interim(&mut self, status: u16, fields: &Fields) -> Result<(), StreamError> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Quic { send, interim: true, .. } => {
                 let mut out = BytesMut::new();
                 encode_head(&mut out, status, fields, false);
@@ -80,7 +91,12 @@ impl Reply {
         first: Bytes,
         end: bool,
     ) -> Result<ReplyBody, StreamError> {
-        match self.0 {
+        let mark = self.is_gated.then(|| {
+            let mark = [(names::GATED.as_bytes(), &b"1"[..])];
+            Fields::from_pairs(fields.iter().chain(mark))
+        });
+        let fields = mark.as_ref().unwrap_or(fields);
+        match self.inner {
             Inner::Quic { send, wants_trailers, windows, .. } => {
                 // An accepted upgrade is bytes, whatever was asked.
                 let bytes = status == 101 || fields.get("content-length").is_some();
@@ -99,7 +115,7 @@ impl Reply {
 
     /// Says that the origin could not be asked: the edge answers 502 and logs the cause.
     pub async fn refuse(self, cause: &str) {
-        match self.0 {
+        match self.inner {
             Inner::Quic { mut send, .. } => {
                 let mut out = BytesMut::new();
                 encode_response(&mut out, Some(cause), std::iter::empty);
@@ -114,7 +130,7 @@ impl Reply {
 
     /// Resolves when the edge no longer wants the answer.
     pub async fn cancelled(&mut self) {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Quic { send, .. } => send.stopped().await,
             Inner::H2 { send, .. } => drop(poll_fn(|cx| send.poll_reset(cx)).await),
         }

@@ -277,7 +277,9 @@ pub(super) fn final_status(kind: StreamKind, status: Option<u16>) -> Result<Stat
 
 /// Adds a field of the answer, unless it is one of the tunnel's own.
 pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: Bytes) -> Result<(), SendError> {
-    if names::is_internal_response_header(name) && !name.eq_ignore_ascii_case(names::OWN_ANSWER.as_bytes()) {
+    let is_for_edge =
+        [names::OWN_ANSWER, names::GATED].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+    if names::is_internal_response_header(name) && !is_for_edge {
         return Ok(());
     }
     let malformed = || SendError::Malformed(format!("bad header field {:?}", String::from_utf8_lossy(name)));
