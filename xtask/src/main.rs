@@ -1,8 +1,9 @@
-//! `cargo xtask`: what holds the house together, and what measures it.
+//! `cargo xtask`: what holds the house together, what attacks it, and what measures it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod bench;
 mod budget;
+mod hostile;
 mod layers;
 mod sources;
 
@@ -25,6 +26,8 @@ enum Verb {
     Layers,
     /// Hold the size of files and functions, and that every file says what it is for
     Budget,
+    /// Send hostile and legal requests through a real edge and connectors, and judge what origins see
+    Hostile(hostile::Options),
     /// Measure Adit beside its peers, in one run, on loopback
     Bench(bench::Options),
     /// Measure the public door alone, beside nginx
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Layers => layers::check(&root()),
         Verb::Budget => budget::check(&root()),
+        Verb::Hostile(options) => hostile::run(&root(), &options),
         Verb::Bench(options) => bench::run(&root(), &options),
         Verb::Front(options) => bench::front::run(&root(), &options),
         Verb::Kept(options) => bench::kept::run(&root(), &options),

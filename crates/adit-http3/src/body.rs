@@ -20,6 +20,8 @@ pub struct RecvBody {
     limits: Limits,
     /// Bytes still to come, where the head says so.
     left: Option<u64>,
+    /// Trailers that were read; the stream has not ended yet.
+    trailers: Option<HeaderMap>,
     state: State,
 }
 
@@ -54,7 +56,7 @@ impl RecvBody {
     /// `ended` for a stream that has ended with its head.
     pub(crate) fn new(reader: Reader, limits: Limits, length: Option<u64>, ended: bool) -> Self {
         let state = if ended && length.unwrap_or_default() == 0 { State::End } else { State::Data };
-        Self { reader, limits, left: length, state }
+        Self { reader, limits, left: length, trailers: None, state }
     }
 
     fn data(&mut self, data: Bytes) -> Result<Frame<Bytes>, Broken> {
@@ -64,27 +66,32 @@ impl RecvBody {
         Ok(Frame::data(data))
     }
 
-    fn trailers(&mut self, section: Bytes) -> Result<Frame<Bytes>, Broken> {
+    fn trailers(&self, section: Bytes) -> Result<HeaderMap, Broken> {
         let fields = qpack::decode(section, self.limits.head_bytes, self.limits.fields);
         let fields = fields.map_err(|error| match error {
             DecodeError::Malformed => Broken::Read(self.reader.close(Code::DECOMPRESSION_FAILED)),
             DecodeError::TooLarge => Broken::Trailers,
         })?;
-        let trailers: HeaderMap = head::headers(&fields).map_err(|_| Broken::Trailers)?;
-        Ok(Frame::trailers(trailers))
+        head::headers(&fields).map_err(|_| Broken::Trailers)
     }
 
+    /// The message is whole where its stream ends (RFC 9114, section 4.1), so trailers are told then and not before.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Broken>> {
-        Poll::Ready(match ready!(self.reader.poll_piece(cx))? {
-            Some(Piece::Data(data)) => {
-                let data = self.reader.gather(data);
-                self.data(data).map(Some)
-            }
-            Some(Piece::Headers(section)) => self.trailers(section).map(Some),
-            Some(Piece::NeedMore) => return Poll::Pending,
-            None if self.left.is_some_and(|left| left > 0) => Err(Broken::Length),
-            None => Ok(None),
-        })
+        loop {
+            return Poll::Ready(match ready!(self.reader.poll_piece(cx))? {
+                Some(Piece::Data(data)) => {
+                    let data = self.reader.gather(data);
+                    self.data(data).map(Some)
+                }
+                Some(Piece::Headers(section)) => {
+                    self.trailers = Some(self.trailers(section)?);
+                    continue;
+                }
+                Some(Piece::NeedMore) => return Poll::Pending,
+                None if self.left.is_some_and(|left| left > 0) => Err(Broken::Length),
+                None => Ok(self.trailers.take().map(Frame::trailers)),
+            });
+        }
     }
 }
 
