@@ -48,7 +48,8 @@ pub struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// Path and query of the URL; `/` when it has none. For TCP the address.
+    /// Path and query of the URL; `/` when it has none. `*` behind the host, which no host ends with, is the target of
+    /// `OPTIONS *` (RFC 9112, section 3.2.4). For TCP the address.
     #[must_use]
     pub fn target(&self) -> Bytes {
         if self.kind == StreamKind::Tcp {
@@ -59,6 +60,7 @@ impl ConnectRequest {
         match rest.iter().position(|byte| matches!(byte, b'/' | b'?')) {
             Some(start) if rest.get(start) == Some(&b'/') => rest.slice(start..),
             Some(start) => [b"/", rest.get(start..).unwrap_or_default()].concat().into(),
+            None if rest.ends_with(b"*") => Bytes::from_static(b"*"),
             None => Bytes::from_static(b"/"),
         }
     }

@@ -80,6 +80,8 @@ fn targets_are_cut_out_of_urls() {
     assert_eq!(target("https://h/a/b?c=d://e"), "/a/b?c=d://e");
     assert_eq!(target("https://h"), "/");
     assert_eq!(target("https://h?q"), "/?q");
+    assert_eq!(target("https://h:80*"), "*");
+    assert_eq!(target("https://h/*"), "/*");
     assert_eq!(target("/plain"), "/plain");
 }
 
