@@ -163,14 +163,6 @@ impl Case {
         self
     }
 
-    /// After sending, the client does this.
-    pub(crate) fn then(mut self, after: After) -> Self {
-        if let Sent::Bytes(_, then) = &mut self.sent {
-            *then = after;
-        }
-        self
-    }
-
     /// The bytes have these in front.
     pub(crate) fn with_start(mut self, start: &str) -> Self {
         if let Sent::Bytes(bytes, _) = &mut self.sent {

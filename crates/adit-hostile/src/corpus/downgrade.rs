@@ -208,7 +208,8 @@ fn trailers() -> Vec<Case> {
             cases.push(CORPUS.broken_steps(title.clone(), post(&[(name, value)], te)).only(Protocol::Http3));
             // The library for HTTP/2 drops them before anybody sees them, where RFC 9113, section 8.1, wants the stream to end. The
             // origin must not see more than the request without them.
-            let dropped = CORPUS.at_most_steps(title, post(&[(name, value)], te), "POST", "/{id}").body("hello");
+            let dropped =
+                CORPUS.at_most_steps(title, post(&[(name, value)], te), "POST", "/{id}").body("hello");
             cases.push(dropped.only(Protocol::Http2));
         }
     }
