@@ -9,6 +9,7 @@ use adit_policy::policy::Settings;
 use adit_policy::policy::bans::Site;
 use adit_policy::policy::target::NormalPath;
 use adit_policy::route::Route;
+use http::uri::Scheme;
 use http::{HeaderMap, Uri, header};
 
 use crate::context::RequestContext;
@@ -131,6 +132,10 @@ pub(crate) fn host(uri: &Uri, headers: &HeaderMap) -> Result<Hostname, Problem> 
 
 /// The host of a request: the target's, or the one Host field (RFC 9112, section 3.2).
 fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
+    // What is asked for by another scheme is not served here (RFC 9110, section 7.4).
+    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
+        return Err(Problem::BadRequest);
+    }
     let mut fields = headers.get_all(header::HOST).iter();
     let field = fields.next().map(|host| host.to_str().map_err(|_| Problem::BadRequest)).transpose()?;
     if fields.next().is_some() {
@@ -163,5 +168,7 @@ mod tests {
         assert!(matches!(unknown, Some(Problem::UnknownHost)), "{unknown:?}");
         let hostless = routed(&worker, "192.0.2.1", "/").err();
         assert!(matches!(hostless, Some(Problem::BadRequest)), "{hostless:?}");
+        let other_scheme = routed(&worker, "192.0.2.1", "ftp://a.x.example/").err();
+        assert!(matches!(other_scheme, Some(Problem::BadRequest)), "{other_scheme:?}");
     }
 }
