@@ -3,6 +3,8 @@
 //! The same functions run as ordinary tests over `seeds/` and over small changes of its files, so that a crash that was
 //! found once stays found without a fuzzer.
 
+pub mod reading;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +21,6 @@ use adit_policy::cache::{conditional, outgoing, range};
 use adit_policy::field;
 use adit_policy::policy::act::Asked;
 use adit_policy::policy::address;
-use adit_policy::policy::target::NormalPath;
 use adit_policy::policy::{Policy, Voice};
 use adit_wire::configuration::Configuration;
 use adit_wire::connect::{decode_request_stream, decode_response_stream};
@@ -34,7 +35,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name of their seeds.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 23] = [
     ("preamble", preamble),
     ("connect_request", connect_request),
     ("connect_response", connect_response),
@@ -53,7 +54,8 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("http3_head", http3_head),
     ("policy_word", policy_word),
     ("cache_head", cache_head),
-    ("path", path),
+    ("path", reading::path),
+    ("authority", reading::authority),
     ("deny_list", deny_list),
     ("request_head", request_head),
     ("cache_key", cache_key),
@@ -322,17 +324,6 @@ fn fields(text: &str) -> HeaderMap {
         }
     }
     fields
-}
-
-/// A path: in its one form nothing is left that steers.
-pub fn path(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let normal = NormalPath::of(text);
-    assert!(!normal.text.contains("//") && !normal.text.contains('\\'));
-    assert!(normal.text.split('/').all(|segment| segment != "." && segment != ".."));
-    if !normal.is_ambiguous && !text.contains('%') {
-        assert_eq!(normal.text, text, "what is written plainly stays");
-    }
 }
 
 /// Bytes of an HTTP/1 client: the verdict does not depend on where they are cut, and a head that passes has one framing. Its fields are

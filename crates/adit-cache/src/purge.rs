@@ -2,6 +2,7 @@
 //! it came; those after it are compared when it is used. So a purge of a million responses takes no longer than one of one,
 //! and none can be missed that is just being stored.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use adit_policy::host::HostPattern;
+use adit_policy::host::{Authority, HostPattern};
+use adit_policy::path::RequestPath;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -181,10 +183,10 @@ impl Purge {
             What::All => true,
             What::Host(host) => covers(host, &place.host),
             What::Url(url) => split(url).is_some_and(|(host, target)| {
-                host.eq_ignore_ascii_case(&place.host) && target == place.target
+                host.host() == place.host && normal(target) == normal(&place.target)
             }),
             What::Prefix(url) => split(url).is_some_and(|(host, path)| {
-                host.eq_ignore_ascii_case(&place.host) && place.target.starts_with(path)
+                host.host() == place.host && normal(&place.target).starts_with(&*normal(path))
             }),
             What::Tag(tag) => meta.head().is_some_and(|head| tags(&head.headers).any(|known| known == tag)),
         }
@@ -192,13 +194,23 @@ impl Purge {
 }
 
 /// Host and target of a URL, whose scheme may be absent.
-fn split(url: &str) -> Option<(&str, &str)> {
+fn split(url: &str) -> Option<(Authority<'_>, &str)> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let at = rest.find('/').unwrap_or(rest.len());
     let (host, target) = rest.split_at_checked(at)?;
-    let host =
-        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
-    Some((host, if target.is_empty() { "/" } else { target }))
+    Some((Authority::parse(host.as_bytes()).ok()?, if target.is_empty() { "/" } else { target }))
+}
+
+/// A target with its path in the normal form: a purge finds what is stored under another spelling of the same path.
+fn normal(target: &str) -> Cow<'_, str> {
+    let path = target.split('?').next().unwrap_or_default();
+    match path.contains('%') {
+        true => {
+            let query = target.strip_prefix(path).unwrap_or_default();
+            format!("{}{query}", RequestPath::of(path).text()).into()
+        }
+        false => target.into(),
+    }
 }
 
 fn covers(pattern: &str, host: &str) -> bool {
@@ -242,6 +254,9 @@ mod tests {
             (What::Prefix("https://a.b.example/docs/".into()), true),
             (What::Prefix("https://a.b.example".into()), true),
             (What::Prefix("https://b.example/docs/".into()), false),
+            (What::Url("https://A.B.example./%64ocs/x?y".into()), true),
+            (What::Url("https://a.b.example/docs/x?%79".into()), false),
+            (What::Prefix("https://a.b.example:/%64ocs/".into()), true),
             (What::Tag("red".into()), true),
             (What::Tag("re".into()), false),
         ] {
@@ -253,6 +268,14 @@ mod tests {
             assert!(of(&own).is_about(&meta) && !of("").is_about(&meta), "{what:?}");
             assert!(!of("00000000-0000-0000-0000-000000000002").is_about(&meta), "another tunnel's");
         }
+        let spelled = response("a.b.example", "/%64ocs/m%c3%bcller");
+        for url in ["https://a.b.example/docs/m%C3%BCller", "https://a.b.example/docs/müller"] {
+            assert!(purge(What::Url(url.into())).is_about(&spelled), "{url}");
+        }
+        assert!(purge(What::Prefix("a.b.example/docs/".into())).is_about(&spelled));
+        let narrow =
+            |hosts: &str| Purge { hosts: Some(vec![hosts.into()]), ..purge(What::Tag("blue".into())) };
+        assert!(narrow("*.b.example").is_about(&meta) && !narrow("other.example").is_about(&meta));
     }
 
     #[test]

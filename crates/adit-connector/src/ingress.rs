@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use adit_policy::host::Authority;
 use adit_policy::ingress::Rule;
+use adit_policy::path::{PathRefusal, RequestPath};
 use adit_tunnel::connector::StreamRequest;
 
 use crate::Connector;
@@ -50,16 +52,21 @@ impl Rules {
         Self { in_force, origins }
     }
 
-    /// The rule of a request, and what answers for it.
+    /// Finds the rule of a request, and what answers for it. The host becomes what the origin gets: its normal form.
     ///
     /// # Errors
-    /// [`Problem::Malformed`] for text that is none, [`Problem::NoRule`] when nothing matches.
-    pub(crate) fn find(&self, request: &StreamRequest) -> Result<Found<'_>, Problem> {
-        let text =
-            |bytes| std::str::from_utf8(bytes).map_err(|_| Problem::Malformed("host or path is no text"));
-        let (host, target) = (text(&request.host)?, text(&request.target)?);
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let (index, rule) = self.in_force.ingress.find(without_port(host), path).ok_or(Problem::NoRule)?;
+    /// [`Problem::BadHost`] and [`Problem::BadPath`] for what can be read in several ways: an edge of ours does not send it,
+    /// but the edge may be anybody's. [`Problem::NoRule`] when nothing matches.
+    pub(crate) fn find(&self, request: &mut StreamRequest) -> Result<Found<'_>, Problem> {
+        let written = request.host.clone();
+        let authority = Authority::parse(&written)?;
+        let target = std::str::from_utf8(&request.target).map_err(|_| PathRefusal::Malformed)?;
+        let path = RequestPath::parse(target.split_once('?').map_or(target, |(path, _)| path))?;
+        let found = self.in_force.ingress.find(authority.host(), &path)?;
+        let (index, rule) = found.ok_or(Problem::NoRule)?;
+        if !authority.is_written(&written) {
+            request.host = authority.to_string().into();
+        }
         let origins = self.origins.get(index).ok_or(Problem::NoRule)?;
         Ok(Found { index, rule, origins, in_force: &self.in_force })
     }
@@ -85,13 +92,5 @@ impl CurrentRules {
             *self.rules.borrow_mut() = Rc::new(Rules::new(current.clone()));
         }
         self.rules.borrow().clone()
-    }
-}
-
-/// cloudflared matches hosts without their port.
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
     }
 }

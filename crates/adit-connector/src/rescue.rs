@@ -1,6 +1,8 @@
 //! The only place where an error becomes an answer to the edge. Causes go to the log and to the edge's operator; the
 //! visitor sees neither.
 
+use adit_policy::host::HostError;
+use adit_policy::path::PathRefusal;
 pub(crate) use adit_telemetry::logging::chain;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::Reply;
@@ -21,6 +23,12 @@ pub(crate) enum Problem {
     /// The rule wants a token.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The host of the request is none.
+    #[error("the host of the request cannot be read: {0}")]
+    BadHost(#[from] HostError),
+    /// The path of the request is none, or several.
+    #[error(transparent)]
+    BadPath(#[from] PathRefusal),
     /// The edge sent a request that makes no sense.
     #[error("malformed request: {0}")]
     Malformed(&'static str),
@@ -54,7 +62,7 @@ impl Problem {
             Self::NoRule => "no_rule",
             Self::Denied(Denied::NoKeys { .. }) => "no_keys",
             Self::Denied(_) => "forbidden",
-            Self::Malformed(_) => "malformed_request",
+            Self::Malformed(_) | Self::BadHost(_) | Self::BadPath(_) => "malformed_request",
             Self::Unsupported(_) => "unsupported_service",
             Self::NotOffered(_) => "not_allowed",
             Self::Origin(error) => error.code(),
@@ -88,6 +96,7 @@ pub(crate) async fn rescue(problem: &Problem, reply: Reply) -> u16 {
     match problem {
         // cloudflared: 503 and 403 with no body.
         Problem::NoRule => bare(503, reply).await,
+        Problem::BadHost(_) | Problem::BadPath(_) => bare(400, reply).await,
         Problem::Denied(Denied::NoToken(_) | Denied::BadToken(_)) => bare(403, reply).await,
         Problem::Origin(OriginError::Silent(_) | OriginError::Trickles(_)) => bare(504, reply).await,
         Problem::Gone(_) | Problem::Cancelled => 499,

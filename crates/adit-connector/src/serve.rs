@@ -62,7 +62,7 @@ impl Place {
         let Stream { mut request, body, reply } = stream;
         self.tag(&mut request);
         let mut answer = Answer::new(reply);
-        let outcome = self.answer(&request, body, &mut answer, &mut record).await;
+        let outcome = self.answer(&mut request, body, &mut answer, &mut record).await;
         record.status(answer.status);
         if let Err(problem) = outcome {
             record.failed(&problem);
@@ -87,7 +87,7 @@ impl Place {
 
     async fn answer(
         &self,
-        request: &StreamRequest,
+        request: &mut StreamRequest,
         body: RequestBody,
         answer: &mut Answer,
         record: &mut Record,

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use adit_http::body::declared_length;
+use adit_policy::path::RequestPath;
 use adit_policy::policy::Settings;
 use adit_policy::policy::act::{Asked, Respond};
 use bytes::Bytes;
@@ -38,7 +39,8 @@ pub(crate) enum Act {
 /// Answers, or sets what the origin is asked for. There is no other way to make an [`Onward`].
 ///
 /// # Errors
-/// [`Problem::TooLarge`] for a body that is announced larger than is let through.
+/// [`Problem::TooLarge`] for a body that is announced larger than is let through, [`Problem::BadRequest`] and
+/// [`Problem::AmbiguousPath`] for a path that is rewritten to what cannot be forwarded.
 pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> {
     let routed = admitted.into_routed();
     let settings = routed.settings();
@@ -55,6 +57,9 @@ pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> 
         settings.rewrite.iter().flat_map(|rules| rules.iter()).find_map(|rule| rule.target(&asked));
     if let Some(target) = rewritten {
         head.uri = with_target(&head.uri, &target).ok_or(Problem::BadRequest)?;
+        // The connector chooses its rule by what it gets.
+        let path = RequestPath::parse(head.uri.path())?;
+        routed.view().check_path(routed.route(), routed.host(), &path)?;
     }
     Ok(Act::Onward(Rc::new(Onward(routed))))
 }

@@ -14,7 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{Method, Response, StatusCode, Uri, Version};
 use hyper::body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -117,9 +118,16 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
         method,
         kind: if websocket { StreamKind::WebSocket } else { StreamKind::Http },
         authority: onward.authority().to_owned(),
-        target: head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        target: target(&head.uri),
         headers,
     }
+}
+
+/// Path and query as they came. An absolute URL may have a query and no path, which is `/` (RFC 9110, section 4.2.3).
+fn target(uri: &Uri) -> String {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let root = if target.starts_with('?') { "/" } else { "" };
+    [root, target].concat()
 }
 
 /// RFC 8441 has no key; origins on HTTP/1.1 want one.

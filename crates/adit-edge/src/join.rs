@@ -274,10 +274,10 @@ impl Registrar for Join {
         if self.edge.registry.mark_own_rules(&session) && session.managed {
             warn_of_own_rules(&session);
         }
-        let (layers, unread) = words::read(&configuration, self.edge.read_policy);
+        let (word, unread) = words::read(&configuration, self.edge.read_policy);
         let claims = claims(&configuration);
         let gates = read_gates(&configuration);
-        let said = (layers, gates.clone());
+        let said = (word, gates.clone());
         let refusals = self.edge.registry.claim(session.tunnel, session.connector, claims, said);
         self.edge.gated.hear(self.edge.cache.as_ref(), session.tunnel, gates);
         if refusals.is_empty() && unread.is_empty() {

@@ -16,9 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use adit_policy::host::{HostPattern, Hostname};
-use adit_policy::ingress::{Claims, Gates};
+use adit_policy::ingress::{Claims, Gates, RuleOrder};
 use adit_policy::limits::{CONNECTIONS_PER_CONNECTOR_MAX, CONNECTIONS_PER_TUNNEL_MAX};
-use adit_policy::policy::{Layers, Policies};
+use adit_policy::path::{PathRefusal, RequestPath};
+use adit_policy::policy::Policies;
 use adit_policy::route::{Claimant, Owners, Refusal, Route, RouteTable};
 use adit_policy::snapshot::{Snapshot, TunnelId};
 use adit_tunnel::edge::Connection;
@@ -34,6 +35,7 @@ use guests::Guest;
 use held::HeldConfigurations;
 pub use held::Versioned;
 use pick::{Replica, Wanted};
+pub use words::Word;
 use words::Words;
 
 use crate::context::RequestContext;
@@ -95,6 +97,8 @@ pub struct View {
     /// How requests are treated, by name.
     pub policies: Policies,
     gates: GatesOfTunnels,
+    /// The rules of connectors that look at paths, by tunnel.
+    orders: HashMap<TunnelId, Vec<Arc<RuleOrder>>>,
     live: HashMap<TunnelId, Vec<Replica>>,
 }
 
@@ -262,10 +266,10 @@ impl Registry {
         tunnel: TunnelId,
         connector: Uuid,
         claims: Claims,
-        (layers, gates): (Layers, Option<Gates>),
+        (word, gates): (Word, Option<Gates>),
     ) -> Vec<Refusal> {
         let mut state = self.lock();
-        state.words.hear(connector, layers);
+        state.words.hear(connector, word);
         state.gates.hear(connector, gates);
         let claimant = Claimant { tunnel, connector, claims: Some(claims) };
         let known =
@@ -376,7 +380,8 @@ impl State {
         }
         let policies = self.words.policies(&self.snapshot, &routes, &self.claims);
         let gates = self.gates.keep(&self.claims);
-        (View { snapshot: self.snapshot.clone(), routes, policies, gates, live }, refusals)
+        let orders = self.words.orders(&self.snapshot, &self.claims);
+        (View { snapshot: self.snapshot.clone(), routes, policies, gates, orders, live }, refusals)
     }
 
     fn remove_slot(&mut self, new: &Session) -> Option<Arc<Session>> {
@@ -429,5 +434,19 @@ impl View {
         tried: &[Uuid],
     ) -> Option<Arc<Session>> {
         pick::pick(self.live.get(&route.tunnel)?, route, Wanted { request, udp, tried }).cloned()
+    }
+
+    /// Checks that the connectors of a route choose the same rule in every reading of a path. Ours refuse by themselves;
+    /// a stock cloudflared does not.
+    ///
+    /// # Errors
+    /// [`PathRefusal::Ambiguous`] if one of them might not.
+    pub fn check_path(
+        &self,
+        route: &Route,
+        host: &Hostname,
+        path: &RequestPath<'_>,
+    ) -> Result<(), PathRefusal> {
+        self.orders.get(&route.tunnel).into_iter().flatten().try_for_each(|order| order.check(host, path))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adit_http::page::{Hop, Page, wants_json};
 use adit_policy::limits::RETRY_AFTER_SECONDS;
+use adit_policy::path::PathRefusal;
 use adit_policy::policy::pace::Slow;
 use adit_policy::policy::pages::Pages;
 use adit_tunnel::SendError;
@@ -26,6 +27,11 @@ pub(crate) enum Problem {
     /// The request makes no sense.
     #[error("the request makes no sense")]
     BadRequest,
+    /// The path can be read in several ways, and rules treat them differently.
+    #[error(
+        "the path can be read in several ways, and the rules of this name or of its connector treat them differently"
+    )]
+    AmbiguousPath,
     /// The connection was opened for another name, or the name is not served this way.
     #[error("the connection is for another name")]
     Misdirected,
@@ -106,6 +112,8 @@ impl Problem {
         match self {
             Self::UnknownHost => "unknown_host",
             Self::BadRequest => "bad_request",
+            Self::AmbiguousPath => "ambiguous_path",
+            Self::Home(StatusCode::BAD_REQUEST) => "bad_request",
             Self::Misdirected => "misdirected",
             Self::CertificateRequired => "certificate_required",
             Self::Maintenance(_) => "maintenance",
@@ -147,7 +155,9 @@ impl Problem {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) | Self::NotKept => StatusCode::GATEWAY_TIMEOUT,
             Self::Again(problem) => problem.status(),
-            Self::BadRequest | Self::Upstream(SendError::Upload) => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::AmbiguousPath | Self::Upstream(SendError::Upload) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::SlowClient(_) => StatusCode::REQUEST_TIMEOUT,
             Self::NoConnection
             | Self::Maintenance(_)
@@ -235,9 +245,15 @@ impl Problem {
                 "The site does not answer in time",
                 "This name is connected, but the service behind it has said nothing for too long.",
             ),
+            Self::BadRequest | Self::Home(StatusCode::BAD_REQUEST) => {
+                ("Bad request", "This request could not be understood.")
+            }
             Self::Home(_) => ("Not now", "This name is connected, but it does not serve this page."),
             Self::UnknownHost => ("Unknown host", "Nothing is served under this name."),
-            Self::BadRequest => ("Bad request", "This request could not be understood."),
+            Self::AmbiguousPath => (
+                "Bad request",
+                "The address of this page can be read in more than one way, and this site treats them differently.",
+            ),
             Self::NoConnection => (
                 "Home is away",
                 "The place that serves this site is not connected right now. It usually comes back within a minute.",
@@ -296,6 +312,15 @@ impl Problem {
                 fields.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             _ => {}
+        }
+    }
+}
+
+impl From<PathRefusal> for Problem {
+    fn from(refusal: PathRefusal) -> Self {
+        match refusal {
+            PathRefusal::Ambiguous => Self::AmbiguousPath,
+            _ => Self::BadRequest,
         }
     }
 }

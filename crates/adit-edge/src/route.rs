@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use adit_policy::host::Hostname;
+use adit_policy::host::{Authority, Hostname};
 use adit_policy::host_policy::{HostPolicy, TlsMode};
+use adit_policy::path::RequestPath;
 use adit_policy::policy::Settings;
 use adit_policy::policy::bans::Site;
-use adit_policy::policy::target::NormalPath;
 use adit_policy::route::Route;
-use http::uri::Scheme;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Uri, header};
 
 use crate::context::RequestContext;
@@ -44,7 +44,7 @@ impl Routed {
         &self.host
     }
 
-    /// The host as asked for, lower-case, with its port.
+    /// The host in its one form, with the port that was asked for: what connectors and origins get.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -78,21 +78,23 @@ impl Routed {
 /// Finds the route of a request. There is no other way to make a [`Routed`].
 ///
 /// # Errors
-/// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none,
-/// [`Problem::Misdirected`] and [`Problem::CertificateRequired`] when it came the wrong way.
+/// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none, or no path,
+/// [`Problem::AmbiguousPath`] when rules would read the path in several ways, [`Problem::Misdirected`] and [`Problem::CertificateRequired`] when it came the wrong way.
 pub(crate) fn route(
     request: RequestContext,
     view: Arc<View>,
     headers: &HeaderMap,
 ) -> Result<Routed, Problem> {
     let authority = authority(&request.target, headers)?;
-    let host = Hostname::from_authority(authority.as_bytes()).map_err(|_| Problem::UnknownHost)?;
+    let (authority, host) = (authority.to_string(), authority.into_hostname());
     let route = view.routes.find(host.as_str()).cloned().ok_or(Problem::UnknownHost)?;
     let policy = view.snapshot.hosts().find(host.as_str()).clone();
     check_way(&request, &host, &policy)?;
-    let path = NormalPath::of(request.target.path());
-    let settings = view.policies.find(host.as_str()).map(|policy| policy.find(&path.text).clone());
-    let (settings, is_ambiguous) = (settings.unwrap_or_default(), path.is_ambiguous);
+    let path = RequestPath::parse(request.target.path_and_query().map_or("", PathAndQuery::path))?;
+    let policy_of_name = view.policies.find(host.as_str());
+    let settings = policy_of_name.map(|policy| policy.of_request(&path)).transpose()?.cloned();
+    view.check_path(&route, &host, &path)?;
+    let (settings, is_ambiguous) = (settings.unwrap_or_default(), !path.has_one_reading());
     Ok(Routed { request, view, host, authority, route, policy, settings, is_ambiguous })
 }
 
@@ -127,11 +129,11 @@ pub(crate) fn find(view: &View, uri: &Uri, headers: &HeaderMap) -> Result<Hostna
 /// # Errors
 /// The same, for what can be nobody's host.
 pub(crate) fn host(uri: &Uri, headers: &HeaderMap) -> Result<Hostname, Problem> {
-    Hostname::from_authority(authority(uri, headers)?.as_bytes()).map_err(|_| Problem::UnknownHost)
+    authority(uri, headers).map(Authority::into_hostname)
 }
 
 /// The host of a request: the target's, or the one Host field (RFC 9112, section 3.2).
-fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
+fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<Authority<'r>, Problem> {
     // What is asked for by another scheme is not served here (RFC 9110, section 7.4).
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
         return Err(Problem::BadRequest);
@@ -141,13 +143,16 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Problem> {
     if fields.next().is_some() {
         return Err(Problem::BadRequest);
     }
-    match (uri.authority(), field) {
+    let written = match (uri.authority(), field) {
         // Two different hosts in one request: one of them is a lie.
-        (Some(target), Some(host)) if !target.as_str().eq_ignore_ascii_case(host) => Err(Problem::BadRequest),
-        (Some(target), _) => Ok(target.as_str().to_ascii_lowercase()),
-        (None, Some(host)) => Ok(host.to_ascii_lowercase()),
-        (None, None) => Err(Problem::BadRequest),
-    }
+        (Some(target), Some(host)) if !target.as_str().eq_ignore_ascii_case(host) => {
+            return Err(Problem::BadRequest);
+        }
+        (Some(target), _) => target.as_str(),
+        (None, Some(host)) => host,
+        (None, None) => return Err(Problem::BadRequest),
+    };
+    Authority::parse(written.as_bytes()).map_err(|_| Problem::UnknownHost)
 }
 
 #[cfg(test)]
@@ -164,6 +169,10 @@ mod tests {
         assert_eq!(found.route().tunnel, TUNNEL);
         assert_eq!((found.host().as_str(), found.authority()), ("a.x.example", "a.x.example:8080"));
         assert_eq!(found.request().path_and_query(), "/b?c");
+        let spelled = routed(&worker, "192.0.2.1", "http://A.X.example.:08080/b").unwrap();
+        assert_eq!((spelled.host().as_str(), spelled.authority()), ("a.x.example", "a.x.example:8080"));
+        let pathless = routed(&worker, "192.0.2.1", "a.x.example").err();
+        assert!(matches!(pathless, Some(Problem::BadRequest)), "{pathless:?}");
         let unknown = routed(&worker, "192.0.2.1", "http://y.example/").err();
         assert!(matches!(unknown, Some(Problem::UnknownHost)), "{unknown:?}");
         let hostless = routed(&worker, "192.0.2.1", "/").err();

@@ -247,7 +247,8 @@ async fn pass(
         Act::Onward(onward) => onward,
     };
     let version = head.version;
-    if head.method == Method::CONNECT && upgrade.is_none() {
+    let is_about_all = head.uri.path() == "*" && head.method != Method::OPTIONS;
+    if is_about_all || (head.method == Method::CONNECT && upgrade.is_none()) {
         return Err(Problem::BadRequest);
     }
     let rule = onward.settings().cache.as_ref().filter(|_| upgrade.is_none());

@@ -1,14 +1,15 @@
 //! Host names and patterns of them: lower-case ASCII, punycode, no port, no trailing dot.
 
+mod authority;
 mod map;
 mod pattern;
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use crate::limits::{HOSTNAME_BYTES_MAX, LABEL_BYTES_MAX};
 
+pub use authority::Authority;
 pub use map::HostMap;
 pub use pattern::{HostPattern, Specificity};
 
@@ -84,20 +85,13 @@ impl Hostname {
         }
     }
 
-    /// Reads a name from a Host header or `:authority`: strips the port, lower-cases, drops one trailing dot. An IP
-    /// address passes; an IPv6 address keeps its brackets.
+    /// Reads a name from a Host header or `:authority`, and drops the port ([`Authority`]). An IP address passes; an IPv6
+    /// address keeps its brackets.
     ///
     /// # Errors
     /// [`HostError`] for everything that a request must not carry there.
     pub fn from_authority(authority: &[u8]) -> Result<Self, HostError> {
-        if authority.len() > HOSTNAME_BYTES_MAX + ":65535".len() {
-            return Err(HostError::TooLong);
-        }
-        let text = std::str::from_utf8(authority).map_err(|_| HostError::Character('\u{fffd}'))?;
-        match text.strip_prefix('[') {
-            Some(rest) => from_ipv6(rest),
-            None => from_name_and_port(text),
-        }
+        Authority::parse(authority).map(Authority::into_hostname)
     }
 
     /// The name.
@@ -128,42 +122,6 @@ impl AsRef<str> for Hostname {
 impl fmt::Display for Hostname {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-fn from_ipv6(rest: &str) -> Result<Hostname, HostError> {
-    let (address, port) = rest.split_once(']').ok_or(HostError::BadAddress)?;
-    if !port.is_empty() {
-        check_port(port.strip_prefix(':').ok_or(HostError::BadPort)?)?;
-    }
-    let address: Ipv6Addr = address.parse().map_err(|_| HostError::BadAddress)?;
-    Ok(Hostname(format!("[{address}]").into()))
-}
-
-fn from_name_and_port(text: &str) -> Result<Hostname, HostError> {
-    let name = match text.split_once(':') {
-        Some((name, port)) => {
-            check_port(port)?;
-            name
-        }
-        None => text,
-    };
-    let name = without_trailing_dot(name);
-    if name.contains('@') {
-        return Err(HostError::UserInfo);
-    }
-    let mut name: Box<str> = name.into();
-    name.make_ascii_lowercase();
-    check_labels(&name)?;
-    Ok(Hostname(name))
-}
-
-/// A port may be empty (RFC 3986), but not above 65535.
-fn check_port(port: &str) -> Result<(), HostError> {
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    match digits && (port.is_empty() || port.parse::<u16>().is_ok()) {
-        true => Ok(()),
-        false => Err(HostError::BadPort),
     }
 }
 

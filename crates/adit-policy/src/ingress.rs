@@ -5,20 +5,19 @@ mod access;
 mod balance;
 mod dialled;
 mod gates;
+mod order;
 mod origin;
 mod rule;
 mod service;
 mod warp;
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-
-use percent_encoding::percent_decode_str;
 
 pub use regex::Regex;
 
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
+use crate::path::{PathRefusal, RequestPath, first_match};
 use crate::policy::Layers;
 
 pub use accept::{AcceptRules, Ceiling, HostPart, NotAccepted, ServicePattern, ServicePatternError};
@@ -26,6 +25,7 @@ pub use access::Access;
 pub use balance::{Balance, HealthCheck, order};
 pub use dialled::{destination, destination_of, is_special};
 pub use gates::Gates;
+pub use order::{KnownPath, RuleOrder};
 pub use origin::{
     IpPrefix, IpPrefixError, IpRule, OriginRequest, OriginRequestPatch, ProxyProtocol, ProxyType, TlsEnd,
 };
@@ -119,12 +119,22 @@ impl Ingress {
         Self::single(Service::Status(503), OriginRequest::default())
     }
 
-    /// The rule for a request, with its position from 0. `host` has no port; `path` is the raw path, without the
-    /// query.
+    /// Finds the rule for a request, with its position from 0. `host` is in its normal form, without a port
+    /// ([`crate::host::Authority`]).
+    ///
+    /// # Errors
+    /// [`PathRefusal::Ambiguous`] if another rule would match in another reading of the path.
+    pub fn find(&self, host: &str, path: &RequestPath<'_>) -> Result<Option<(usize, &Rule)>, PathRefusal> {
+        let of_host = self.rules.iter().enumerate().filter(|(_, rule)| rule.is_for(host));
+        let found = first_match(of_host.map(|(number, rule)| (number, rule.path.as_ref())), path)?;
+        Ok(found.and_then(|number| Some((number, self.rules.get(number)?))))
+    }
+
+    /// What the edge has to know to find the same rule.
     #[must_use]
-    pub fn find(&self, host: &str, path: &str) -> Option<(usize, &Rule)> {
-        let path = decoded(path);
-        self.rules.iter().enumerate().find(|(_, rule)| rule.matches(host, &path))
+    pub fn order(&self) -> RuleOrder {
+        let path = |rule: &Rule| rule.path.clone().map_or(KnownPath::Every, KnownPath::Matching);
+        self.rules.iter().filter_map(|rule| Some((rule.pattern()?, path(rule)))).collect()
     }
 
     /// What this connector serves, for the edge.
@@ -172,13 +182,6 @@ impl Claims {
             hosts.extend(pattern.filter(|_| !everything));
         }
         Self::new(hosts, catch_all)
-    }
-}
-
-fn decoded(path: &str) -> Cow<'_, str> {
-    match path.contains('%') {
-        true => percent_decode_str(path).decode_utf8_lossy(),
-        false => Cow::Borrowed(path),
     }
 }
 

@@ -30,6 +30,14 @@ pub const LABEL_BYTES_MAX: usize = 63;
 /// Bytes of a compiled path expression. Above that, one rule could eat the memory of the connector.
 pub const PATH_REGEX_BYTES_MAX: usize = 1024 * 1024;
 
+/// Readings of one path that rules are compared with. A path of a few characters that steer has two to eight; whoever writes one
+/// with more is refused where rules look at paths.
+pub const PATH_READINGS_MAX: usize = 64;
+
+/// Bytes of all readings of one path together: a long path that can be read in many ways is refused before it costs more than
+/// a TLS handshake.
+pub const PATH_READINGS_BYTES_MAX: usize = 64 * 1024;
+
 /// Path expressions that one connector may bring to the edge: each is compiled there, and costs up to a mebibyte.
 pub const PATH_EXPRESSIONS_MAX: usize = 500;
 

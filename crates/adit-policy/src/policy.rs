@@ -14,7 +14,6 @@ pub mod limit;
 pub mod pace;
 pub mod pages;
 mod settings;
-pub mod target;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::host::{HostMap, HostPattern};
+use crate::path::{PathRefusal, RequestPath};
 
 pub use settings::{Patch, Settings, Voice};
 
@@ -85,11 +85,32 @@ impl Policy {
         policy
     }
 
-    /// What holds for a path, which is in its normal form ([`target`]).
+    /// What holds for a path, which is in its normal form ([`RequestPath::text`]).
     #[must_use]
     pub fn find(&self, path: &str) -> &Arc<Settings> {
-        let fitting = self.paths.iter().find(|(path_of, _)| path_of.0.is_match(path));
-        fitting.map_or(&self.base, |(_, settings)| settings)
+        self.position(path)
+            .and_then(|place| self.paths.get(place))
+            .map_or(&self.base, |(_, settings)| settings)
+    }
+
+    /// What holds for the path of a request.
+    ///
+    /// # Errors
+    /// [`PathRefusal::Ambiguous`] if something else would hold, or another of its redirects and rewrites would apply, in another
+    /// reading of the path.
+    pub fn of_request(&self, path: &RequestPath<'_>) -> Result<&Arc<Settings>, PathRefusal> {
+        if !self.paths.is_empty() {
+            path.decide(|text| self.position(text))?;
+        }
+        let settings = self.find(path.text());
+        if settings.redirect.is_some() || settings.rewrite.is_some() {
+            path.decide(|text| settings.target_rules(text))?;
+        }
+        Ok(settings)
+    }
+
+    fn position(&self, path: &str) -> Option<usize> {
+        self.paths.iter().position(|(path_of, _)| path_of.0.is_match(path))
     }
 }
 

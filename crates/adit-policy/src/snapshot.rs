@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::grant::Grant;
 use crate::host::Hostname;
 use crate::host_policy::HostPolicies;
-use crate::ingress::Claims;
+use crate::ingress::{Claims, RuleOrder};
 use crate::policy::{Layer, Layers};
 use crate::port::Port;
 use crate::quick::QuickTunnels;
@@ -66,6 +66,8 @@ pub struct Held {
     pub claims: Claims,
     /// What its rules say about requests.
     pub layers: Layers,
+    /// Which of its rules gets a request.
+    pub order: Arc<RuleOrder>,
 }
 
 /// Claims and layers follow from what travels.

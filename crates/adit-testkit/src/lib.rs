@@ -13,6 +13,7 @@ pub mod acme;
 pub mod connector;
 pub mod crowdsec;
 pub mod edge;
+pub mod foreign;
 pub mod git;
 pub mod home;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adit_config::edge::EdgeFile;
 use adit_policy::host::{HostPattern, Hostname};
 use adit_policy::host_policy::{HostPolicy, TlsMode};
-use adit_policy::policy::target::NormalPath;
+use adit_policy::path::RequestPath;
 use adit_policy::policy::{Layers, Policies};
 use adit_policy::snapshot::{Snapshot, Tunnel};
 
@@ -47,12 +47,15 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
         line("clients", asked.to_owned());
     }
     let policies = Policies::of(snapshot.defaults(), &connectors(&snapshot), snapshot.layers());
-    let settings = policies
-        .find(host.as_str())
-        .map(|policy| policy.find(&NormalPath::of(path.unwrap_or("/")).text).clone());
+    let path = RequestPath::of(path.unwrap_or("/"));
+    let settings = policies.find(host.as_str()).map(|policy| policy.of_request(&path));
     if snapshot.shutoff().includes(host.as_str()) {
         line("switched off", "503 until `adit resume`".to_owned());
     }
+    let settings = settings.transpose().unwrap_or_else(|refusal| {
+        line("answer", format!("400: {refusal}"));
+        None
+    });
     for said in settings.map(|settings| settings.describe()).unwrap_or_default() {
         line(said.key, format!("{}  ({})", said.value, said.voice));
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use adit_config::connector::remote;
+use adit_policy::host::Authority;
 use adit_policy::ingress::{Ingress, Rule, RuleHost};
+use adit_policy::path::RequestPath;
 use adit_wire::configuration::Configuration;
 use http::Uri;
 
@@ -36,10 +38,12 @@ pub fn validate(args: &ConnectArgs, json: Option<&str>) -> Result<String, Failur
 pub fn rule(args: &ConnectArgs, url: &str) -> Result<String, Failure> {
     let (path, ingress) = of_file(args)?;
     let uri: Uri = url.parse().map_err(|_| Failure::input(format!("`{url}` is no URL")))?;
-    let host = uri.host().ok_or_else(|| {
+    let authority = uri.authority().ok_or_else(|| {
         Failure::input(format!("`{url}` has no host; write it whole, as in https://app.home.example/path"))
     })?;
-    let found = ingress.find(&host.to_ascii_lowercase(), uri.path());
+    let authority = Authority::parse(authority.as_str().as_bytes())
+        .map_err(|error| Failure::input(format!("`{url}` names no host: {error}")))?;
+    let found = ingress.find(authority.host(), &RequestPath::of(uri.path())).map_err(Failure::input)?;
     let (index, rule) = found.ok_or_else(|| Failure::input("no rule matches"))?;
     Ok(format!("Using rules from {}\nMatched rule #{}\n{}", path.display(), index, shown(rule)))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use adit_policy::grant::Grant;
 use adit_policy::host::{HostPattern, MANAGEMENT_HOST};
@@ -89,7 +90,12 @@ fn own_name(rule: &Rule) -> Option<HostPattern> {
 
 fn hold(ingress: &Ingress) -> Held {
     let configuration = local_json::configuration(ingress, &BTreeMap::new());
-    Held { json: configuration.to_json().into(), claims: ingress.claims(), layers: ingress.layers() }
+    Held {
+        json: configuration.to_json().into(),
+        claims: ingress.claims(),
+        layers: ingress.layers(),
+        order: Arc::new(ingress.order()),
+    }
 }
 
 /// What the file says of tunnels.

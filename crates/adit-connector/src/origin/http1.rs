@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use adit_http::answer::body::{BodyReader, Piece};
 use adit_http::answer::{self, ResponseHead};
 use adit_policy::field;
+use adit_policy::host::Authority;
 use adit_policy::ingress::Service;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
@@ -206,8 +207,8 @@ pub(super) fn server_name(origin: &Origin, request: &StreamRequest) -> Option<St
         return None;
     }
     let visitor = || {
-        let host = String::from_utf8_lossy(&request.host).into_owned();
-        host.rsplit_once(':').map_or_else(|| host.clone(), |(name, _)| name.to_owned())
+        let authority = Authority::parse(&request.host).ok();
+        authority.map(|authority| authority.host().to_owned()).unwrap_or_default()
     };
     if origin.settings.match_sni_to_host {
         return Some(visitor());

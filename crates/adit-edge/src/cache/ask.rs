@@ -15,7 +15,7 @@ use adit_policy::cache::rule::CacheRule;
 use adit_policy::cache::status::{CacheStatus, Outcome};
 use adit_policy::cache::storable::may_look_up;
 use adit_policy::cache::vary::Selecting;
-use adit_policy::policy::target::NormalPath;
+use adit_policy::path::RequestPath;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -223,8 +223,8 @@ pub(super) fn variant(base: &str, with: &Selecting, marker: SystemTime, headers:
 /// Whether the connector may check a token for it. It chooses its rule by the path that it gets, which a rule of the edge may have
 /// rewritten.
 fn is_gated(onward: &Onward, head: &Parts) -> bool {
-    let sent = NormalPath::of(head.uri.path());
-    sent.is_ambiguous || onward.view().is_gated(onward.route().tunnel, onward.host(), &sent.text)
+    let sent = RequestPath::of(head.uri.path());
+    !sent.has_one_reading() || onward.view().is_gated(onward.route().tunnel, onward.host(), sent.text())
 }
 
 fn text_of(uri: &Uri) -> &str {

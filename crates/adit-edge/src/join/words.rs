@@ -1,18 +1,43 @@
 //! What a connector says about requests, as it comes over the wire.
 
+use std::sync::Arc;
+
 use adit_policy::host::HostPattern;
-use adit_policy::ingress::path_regex;
+use adit_policy::ingress::{KnownPath, RuleOrder, path_regex};
 use adit_policy::limits::PATH_EXPRESSIONS_MAX;
 use adit_policy::policy::{Layer, Layers, Patch};
 use adit_wire::configuration::{Configuration, IngressRule};
 
 use crate::PolicyReader;
+use crate::registry::Word;
 
 /// What visitors read where the edge cannot tell what its connector wants: to serve without a policy could open what is closed.
 const UNREAD: &str = "The policy of this site could not be read. Its operator finds the reason in the log.";
 
 /// Reads it. What cannot be read closes the names that it is about, and is told.
-pub(super) fn read(configuration: &Configuration, reader: PolicyReader) -> (Layers, Vec<String>) {
+pub(super) fn read(configuration: &Configuration, reader: PolicyReader) -> (Word, Vec<String>) {
+    let (layers, complaints) = layers(configuration, reader);
+    (Word { layers, order: Arc::new(order(configuration)) }, complaints)
+}
+
+/// Which rule gets a request. Beyond the limit, and where an expression is not understood, it is known that the rule looks at
+/// paths and no more.
+fn order(configuration: &Configuration) -> RuleOrder {
+    let mut left = PATH_EXPRESSIONS_MAX;
+    let mut known = |text: &str| {
+        let regex = if left > 0 { path_regex(text).ok() } else { None };
+        left = left.saturating_sub(1);
+        regex.map_or(KnownPath::Unknown, KnownPath::Matching)
+    };
+    let of_rule = |rule: &IngressRule| {
+        let pattern = HostPattern::parse(hostname(rule)).ok()?;
+        let path = rule.path.as_deref().filter(|path| !path.is_empty());
+        Some((pattern, path.map_or(KnownPath::Every, &mut known)))
+    };
+    configuration.ingress.iter().filter_map(of_rule).collect()
+}
+
+fn layers(configuration: &Configuration, reader: PolicyReader) -> (Layers, Vec<String>) {
     let rules = &configuration.ingress;
     // A stock cloudflared says nothing.
     if rules.iter().all(|rule| rule.edge.is_none()) {
@@ -72,8 +97,8 @@ mod tests {
 
     fn policies(rules: &Value) -> (Policies, Vec<String>) {
         let json = json!({ "ingress": rules }).to_string();
-        let (layers, complaints) = read(&Configuration::from_json(json.as_bytes()).unwrap(), reader);
-        (Policies::of(&Layer::default(), &layers, &Layers::default()), complaints)
+        let (word, complaints) = read(&Configuration::from_json(json.as_bytes()).unwrap(), reader);
+        (Policies::of(&Layer::default(), &word.layers, &Layers::default()), complaints)
     }
 
     #[test]

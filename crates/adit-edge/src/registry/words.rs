@@ -4,18 +4,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use adit_policy::host::HostMap;
+use adit_policy::ingress::RuleOrder;
 use adit_policy::policy::{Layer, Layers, Policies};
 use adit_policy::route::{Claimant, Route, RouteTable};
-use adit_policy::snapshot::{Snapshot, TunnelId};
+use adit_policy::snapshot::{Snapshot, Tunnel, TunnelId};
 use uuid::Uuid;
+
+/// What a connector says about its rules.
+#[derive(Clone, Debug, Default)]
+pub struct Word {
+    /// How requests are to be treated.
+    pub layers: Layers,
+    /// Which rule gets a request.
+    pub order: Arc<RuleOrder>,
+}
 
 /// What each connector said.
 #[derive(Debug, Default)]
-pub(super) struct Words(HashMap<Uuid, Arc<Layers>>);
+pub(super) struct Words(HashMap<Uuid, Word>);
 
 impl Words {
-    pub(super) fn hear(&mut self, connector: Uuid, layers: Layers) {
-        self.0.insert(connector, Arc::new(layers));
+    pub(super) fn hear(&mut self, connector: Uuid, word: Word) {
+        self.0.insert(connector, word);
     }
 
     /// Forgets those who claim nothing any more.
@@ -63,7 +73,26 @@ impl Words {
             claimant.tunnel == route.tunnel && named
         };
         let mut latest_first = claimants.iter().rev().filter(serves);
-        latest_first.find_map(|claimant| self.0.get(&claimant.connector)?.find(&route.pattern).cloned())
+        latest_first
+            .find_map(|claimant| self.0.get(&claimant.connector)?.layers.find(&route.pattern).cloned())
+    }
+
+    /// The rules that look at paths, by tunnel: those that the edge holds, and those of connectors.
+    pub(super) fn orders(
+        &self,
+        snapshot: &Snapshot,
+        claimants: &[Claimant],
+    ) -> HashMap<TunnelId, Vec<Arc<RuleOrder>>> {
+        let of_tunnel = |tunnel: &Tunnel| Some((tunnel.id, tunnel.held.as_ref()?.order.clone()));
+        let held = snapshot.tunnels().iter().filter_map(of_tunnel);
+        let own = claimants
+            .iter()
+            .filter_map(|claimant| Some((claimant.tunnel, self.0.get(&claimant.connector)?.order.clone())));
+        let mut orders: HashMap<TunnelId, Vec<Arc<RuleOrder>>> = HashMap::new();
+        for (tunnel, order) in held.chain(own).filter(|(_, order)| !order.ignores_paths()) {
+            orders.entry(tunnel).or_default().push(order);
+        }
+        orders
     }
 }
 

@@ -25,6 +25,7 @@ mod ports;
 mod program;
 mod purge;
 mod push;
+mod reading;
 mod refusals;
 mod replay;
 mod scenario;

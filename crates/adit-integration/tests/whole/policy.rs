@@ -112,14 +112,17 @@ async fn paths_cannot_be_written_around_a_rule() {
     let lines = "defaults:\n  paths:\n    ^/swagger: { respond: { status: 403, body: Not here. } }\n    ^/old/: { redirect: { from: '^/old/(.*)', to: '/new/$1', status: 301 } }\n    ^/v1/: { rewrite: { from: '^/v1/(.*)', to: '/$1' } }";
     let (_connector, edge, _origin) = home_with(lines).await;
     let visitor = edge.visitor();
-    for path in
-        ["/swagger", "/swagger/index.html", "/%73wagger", "//swagger", "/x/../swagger", "/x/%2e%2e/swagger"]
-    {
+    for path in ["/swagger", "/swagger/index.html", "/%73wagger", "/swagger//x"] {
         let answer = visitor.get(APP, path).await;
         assert_eq!((answer.status.as_u16(), answer.text().as_str()), (403, "Not here.\n"), "{path}");
     }
+    for path in ["//swagger", "/x/../swagger", "/x/%2e%2e/swagger", "/v1/../swagger", "/%76%31/..%2f"] {
+        assert_eq!(visitor.get(APP, path).await.status, StatusCode::BAD_REQUEST, "{path}");
+    }
     let moved = visitor.get(APP, "/old//evil.example").await;
     assert_eq!((moved.status.as_u16(), moved.header("location")), (301, "/new//evil.example"));
+    let moved = visitor.get(APP, "/%6fld/a%20b").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (301, "/new/a%20b"));
     let answer: Value = serde_json::from_slice(&visitor.get(APP, "/v1/request?q=1").await.body).unwrap();
     assert_eq!(answer["target"], "/request?q=1");
 }

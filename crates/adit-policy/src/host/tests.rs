@@ -162,3 +162,40 @@ proptest! {
         prop_assert_eq!(one.intersection(&other).is_some_and(|common| common.matches(&host)), both);
     }
 }
+
+#[test]
+fn every_spelling_of_a_host_has_one_normal_form() {
+    let cases = [
+        ("a.example", "a.example"),
+        ("A.Example.", "a.example"),
+        ("a.example:", "a.example"),
+        ("a.example.:", "a.example"),
+        ("a.example:08443", "a.example:8443"),
+        ("A.EXAMPLE.:443", "a.example:443"),
+        ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("[2001:0DB8:0:0::1]:443", "[2001:db8::1]:443"),
+        ("[::1]:", "[::1]"),
+        ("[::FFFF:1.2.3.4]", "[::ffff:1.2.3.4]"),
+    ];
+    for (written, expected) in cases {
+        let authority = Authority::parse(written.as_bytes()).unwrap();
+        assert_eq!(authority.to_string(), expected, "{written}");
+        assert_eq!(Authority::parse(expected.as_bytes()).unwrap(), authority, "{written}");
+        assert!(expected.starts_with(authority.host()));
+        assert_eq!(authority.is_written(written.as_bytes()), written == expected, "{written}");
+        assert!(authority.is_written(expected.as_bytes()), "{expected}");
+    }
+    for written in [
+        "a.example..",
+        "a.example:80:",
+        "a.example:+80",
+        "[::1%25eth0]",
+        "[::1].",
+        "a.example,b.example",
+        "u@a.example",
+        " a.example",
+    ] {
+        assert!(Authority::parse(written.as_bytes()).is_err(), "{written}");
+    }
+}

@@ -35,8 +35,8 @@ pub struct EdgeWord {
     pub layer: Layer,
 }
 
-/// The host name of a rule. It is compared as it is written, case included; an international name is also compared in
-/// its ASCII form.
+/// The host name of a rule. It is compared as it is written and in its normal form (lower-case ASCII, no trailing dot); a request
+/// brings the normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleHost {
     text: String,
@@ -93,11 +93,10 @@ impl Rule {
         self.hostname.as_ref().map_or(Some(HostPattern::Any), RuleHost::pattern)
     }
 
-    /// Whether it matches this host (without port) and decoded path.
+    /// Whether it is for a host, which is in its normal form and without a port.
     #[must_use]
-    pub fn matches(&self, host: &str, path: &str) -> bool {
+    pub fn is_for(&self, host: &str) -> bool {
         self.hostname.as_ref().is_none_or(|pattern| pattern.matches(host))
-            && self.path.as_ref().is_none_or(|regex| regex.is_match(path))
     }
 }
 

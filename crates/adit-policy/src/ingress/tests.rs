@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::host::Hostname;
 
 fn rule(hostname: &str, path: &str, service: &str) -> Rule {
     Rule {
@@ -62,8 +63,60 @@ fn the_first_match_wins() {
         ("", "", 9),
     ];
     for (host, path, expected) in cases {
-        assert_eq!(rules.find(host, path).map(|(index, _)| index), Some(expected), "{host} {path}");
+        assert_eq!(found(&rules, host, path), Ok(Some(expected)), "{host} {path}");
     }
+}
+
+fn found(rules: &Ingress, host: &str, path: &str) -> Result<Option<usize>, PathRefusal> {
+    Ok(rules.find(host, &RequestPath::of(path))?.map(|(index, _)| index))
+}
+
+#[test]
+fn a_path_that_two_rules_would_claim_is_refused() {
+    let rules = ingress(&[
+        ("a.example", "^/public/"),
+        ("a.example", ""),
+        ("b.example", ""),
+        ("c.example", r"\.css$"),
+        ("d.example", "^/@scope/name$"),
+    ]);
+    let order = rules.order();
+    let cases = [
+        ("a.example", "/public/x", Ok(Some(0))),
+        ("a.example", "/public/%78/%C3%BC", Ok(Some(0))),
+        ("a.example", "/public//x", Ok(Some(0))),
+        ("a.example", "/wp-admin/..//x;v=1", Ok(Some(1))),
+        ("a.example", "/public/../admin", Err(PathRefusal::Ambiguous)),
+        ("a.example", "/public/%2e%2e/admin", Err(PathRefusal::Ambiguous)),
+        ("a.example", "/public/..%2fadmin", Err(PathRefusal::Ambiguous)),
+        ("a.example", "/public/..;/admin", Err(PathRefusal::Ambiguous)),
+        ("a.example", "//public/x", Err(PathRefusal::Ambiguous)),
+        ("b.example", "/public/../admin", Ok(Some(2))),
+        ("b.example", "//public/..;/%00/%c0%ae%c0%ae/x", Ok(Some(2))),
+        ("c.example", "/account;x.css", Err(PathRefusal::Ambiguous)),
+        ("c.example", "/account%3b.css", Err(PathRefusal::Ambiguous)),
+        ("c.example", "/a//b.css", Ok(Some(3))),
+        ("d.example", "/@scope%2fname", Err(PathRefusal::Ambiguous)),
+        ("d.example", "/@other%2fname", Ok(Some(5))),
+    ];
+    for (host, path, expected) in cases {
+        assert_eq!(found(&rules, host, path), expected, "{host} {path}");
+        let at_the_edge = order.check(&Hostname::parse(host).unwrap(), &RequestPath::of(path));
+        assert_eq!(at_the_edge, expected.map(drop), "{host} {path}");
+    }
+}
+
+#[test]
+fn the_edge_refuses_what_rules_that_it_cannot_read_may_tell_apart() {
+    let name = Hostname::parse("a.example").unwrap();
+    let check = |paths: [KnownPath; 2], path| {
+        let order: RuleOrder = paths.into_iter().map(|path| (HostPattern::Any, path)).collect();
+        order.check(&name, &RequestPath::of(path))
+    };
+    let unknown = || [KnownPath::Unknown, KnownPath::Every];
+    assert_eq!(check(unknown(), "/a/b"), Ok(()));
+    assert_eq!(check(unknown(), "/a//b"), Err(PathRefusal::Ambiguous));
+    assert_eq!(check([KnownPath::Every, KnownPath::Unknown], "/a//b"), Ok(()), "it is never asked");
 }
 
 #[test]
@@ -289,7 +342,8 @@ proptest! {
     #[test]
     fn no_request_and_no_text_makes_it_panic(host in ".{0,30}", path in ".{0,30}", text in ".{0,30}") {
         let rules = ingress(&[("a.example", "/[a-z]+$"), ("*.b.example", "")]);
-        prop_assert!(rules.find(&host, &path).is_some());
+        let found = rules.find(&host, &RequestPath::of(&path));
+        prop_assert!(found.is_ok_and(|found| found.is_some()) || !RequestPath::of(&path).has_one_reading());
         if let Some(meant) = Service::suggest(&text) {
             prop_assert!(Service::parse(&meant).is_ok());
         }

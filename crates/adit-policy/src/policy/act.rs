@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use regex::Captures;
 
 use super::Expression;
+use crate::path::RequestPath;
 
 /// A fixed answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,10 @@ enum Gap {
     Query,
     Uri,
 }
+
+/// What a path cannot hold, and a normal form can (RFC 3986, section 3.3). Everything beyond ASCII is encoded as well.
+const NOT_IN_A_PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
 
 const GAPS: [(&str, Gap); 4] =
     [("host", Gap::Host), ("path", Gap::Path), ("query", Gap::Query), ("uri", Gap::Uri)];
@@ -125,15 +131,30 @@ impl fmt::Display for Template {
     }
 }
 
+impl Expression {
+    /// Matches a path as it is written, or else in its normal form, so that no spelling of it gets around a rule. What is made
+    /// from the normal form is encoded again.
+    fn replace(&self, path: &str, fill: impl Fn(&Captures<'_>) -> String) -> Option<String> {
+        if let Some(found) = self.0.captures(path) {
+            return Some(fill(&found));
+        }
+        if !path.contains('%') {
+            return None;
+        }
+        let path = RequestPath::of(path);
+        let filled = fill(&self.0.captures(path.text())?);
+        Some(utf8_percent_encode(&filled, NOT_IN_A_PATH).to_string())
+    }
+}
+
 impl Redirect {
     /// Where this request is sent; `None` if it is not.
     #[must_use]
     pub fn target(&self, asked: &Asked<'_>) -> Option<String> {
-        let found = match &self.from {
-            Some(from) => Some(from.0.captures(asked.path)?),
-            None => None,
+        let target = match &self.from {
+            Some(from) => from.replace(asked.path, |found| self.to.fill(asked, Some(found)))?,
+            None => self.to.fill(asked, None),
         };
-        let target = self.to.fill(asked, found.as_ref());
         // `//` begins another host: a visitor must not be able to write one (open redirect).
         let own_host = self.to.text.starts_with('/') && !self.to.text.starts_with("//");
         Some(if own_host { format!("/{}", target.trim_start_matches(['/', '\\'])) } else { target })
@@ -145,11 +166,12 @@ impl Rewrite {
     /// the rule.
     #[must_use]
     pub fn target(&self, asked: &Asked<'_>) -> Option<String> {
-        let found = self.from.0.captures(asked.path)?;
-        let mut target = String::from("/");
-        let mut filled = String::new();
-        found.expand(&self.to, &mut filled);
-        target.push_str(filled.trim_start_matches('/'));
+        let filled = self.from.replace(asked.path, |found| {
+            let mut filled = String::new();
+            found.expand(&self.to, &mut filled);
+            filled
+        })?;
+        let mut target = format!("/{}", filled.trim_start_matches('/'));
         if let Some(query) = asked.query {
             target.push(if target.contains('?') { '&' } else { '?' });
             target.push_str(query);
@@ -198,6 +220,14 @@ mod tests {
             assert_eq!(sent(Some("^/old/(.*)"), "/$1", path, None).as_deref(), Some("/evil.example"));
         }
         assert_eq!(sent(None, "{path}", "//evil.example", None).as_deref(), Some("//evil.example"));
+    }
+
+    #[test]
+    fn no_spelling_of_a_path_gets_around_a_rule() {
+        assert_eq!(sent(Some("^/old/(.*)"), "/new/$1", "/%6fld/a%20b", None).as_deref(), Some("/new/a%20b"));
+        let rewrite = Rewrite { from: expression("^/müller/(.*)"), to: "/miller/$1".into() };
+        let asked = Asked { host: "a", path: "/m%c3%bcller/%C3%B6%2Fx", query: None };
+        assert_eq!(rewrite.target(&asked).as_deref(), Some("/miller/%C3%B6%2Fx"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Expression;
 use super::act::{Redirect, Respond, Rewrite};
 use super::address::Addresses;
 use super::compress::Compress;
@@ -165,6 +166,17 @@ impl Settings {
         {
             Arc::make_mut(ban).reach = Reach::Tunnel;
         }
+    }
+
+    /// Which redirect and which rewrite apply to a path, by their places.
+    pub(super) fn target_rules(&self, path: &str) -> (Option<usize>, Option<usize>) {
+        let redirects = self.redirect.as_deref().unwrap_or_default();
+        let rewrites = self.rewrite.as_deref().unwrap_or_default();
+        let matches = |from: &Expression| from.0.is_match(path);
+        (
+            redirects.iter().position(|rule| rule.from.as_ref().is_none_or(matches)),
+            rewrites.iter().position(|rule| matches(&rule.from)),
+        )
     }
 
     fn note(&mut self, key: &'static str, voice: Voice) {

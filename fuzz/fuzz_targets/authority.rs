@@ -1,0 +1,4 @@
+//! libFuzzer's entrance to `adit_fuzz::reading::authority`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| adit_fuzz::reading::authority(data));
