@@ -52,7 +52,7 @@ impl RequestContext {
 
     /// The certificate that the client showed.
     pub(crate) fn identity(&self) -> Option<&Identity> {
-        self.tls.as_ref()?.identity.as_ref()
+        self.tls.as_ref()?.identity()
     }
 
     /// The id as text, in hexadecimal.

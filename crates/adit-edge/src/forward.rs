@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adit_http::{forwarded, hop, relay};
+use adit_http::{cloudflare, forwarded, hop, relay};
 use adit_policy::field;
 use adit_policy::policy::Settings;
+use adit_policy::policy::fields::FieldPreset;
 use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
 use adit_wire::connect::StreamKind;
 use adit_wire::names;
@@ -88,6 +89,10 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
     // A WebSocket may say where a bastion is to go; only a rule that is one listens.
     let destination = headers.remove(names::JUMP_DESTINATION).filter(|_| websocket);
     hop::strip(&mut headers);
+    let wants_cloudflare = onward.settings().headers.preset == Some(FieldPreset::Cloudflare);
+    // Only the word of a trusted proxy counts.
+    let country =
+        (wants_cloudflare && client.proxied).then(|| cloudflare::take_country(&mut headers)).flatten();
     // Some of it would steer the connector itself.
     field::strip_claims(&mut headers);
     if onward.settings().methods.is_some() || onward.settings().cache.is_some() {
@@ -105,6 +110,9 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
         version: head.version,
     };
     forwarded::set(&mut headers, &visit);
+    if wants_cloudflare {
+        cloudflare::set(&mut headers, &visit, country);
+    }
     if let Some(identity) = request.identity() {
         identity.set(&mut headers);
     }

@@ -12,7 +12,7 @@ use adit_policy::snapshot::TunnelId;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::Protocol;
 use adit_tunnel::control::server::Registrar;
-use adit_tunnel::edge::{Accepted, Connection};
+use adit_tunnel::edge::{Accepted, Connection, Control};
 use adit_wire::configuration::Configuration;
 use adit_wire::features::{ALLOW_REMOTE_CONFIG, Extensions, datagram_version};
 use adit_wire::registration::{ConnectionDetails, RegisterError, RegisterRequest};
@@ -40,7 +40,7 @@ pub(crate) async fn serve(edge: Arc<Edge>, worker: usize, remote: SocketAddr, ac
         // The end shows in several ways at once; this one has the cause for the log.
         biased;
         cause = connection.closed() => join.ended(&cause.to_string()),
-        () = control.serve(join.clone()) => join.ended("the control stream ended"),
+        cause = join.serve_control(control) => join.ended(cause),
         () = join.give_up() => {}
         () = connection.watch_health() => {}
         () = connection.serve_datagrams() => {}
@@ -77,6 +77,20 @@ impl Join {
             connection,
             state: RefCell::default(),
             changed: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Answers the calls of the control stream, and resolves with the reason why the connection is over because of it.
+    ///
+    /// cloudflared closes its control stream as soon as its `UnregisterConnection` is answered, and keeps the connection
+    /// for the requests in flight (cloudflared: `connection/control.go`, `waitForUnregister`). The end of the stream is
+    /// the end of the connection only without that call; with it, [`Self::drained`] ends the connection.
+    async fn serve_control(self: &Rc<Self>, control: Control) -> &'static str {
+        control.serve(self.clone()).await;
+        if self.connection.is_draining() {
+            "the requests in flight did not end within the longest grace period"
+        } else {
+            "the control stream ended"
         }
     }
 

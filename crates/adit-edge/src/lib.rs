@@ -18,6 +18,8 @@ mod rewind;
 
 mod gate;
 
+mod linger;
+
 pub mod tls;
 
 mod worker;

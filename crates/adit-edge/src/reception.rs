@@ -14,6 +14,7 @@ use adit_policy::limits;
 use adit_policy::port::Port;
 use adit_tunnel::edge::{accept_h2, accept_quic};
 use quinn::crypto::rustls::HandshakeData;
+use rustls::pki_types::UnixTime;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -26,7 +27,7 @@ use crate::capacity::{Refused, Slot, Traffic};
 use crate::gone::{Leaves as _, Watched};
 use crate::listener::{Dealt, Held};
 use crate::rewind::Rewind;
-use crate::tls::{ALPN_H3, Identity, Purpose};
+use crate::tls::{ALPN_H3, ChainVerifier, HandshakeFailure, Purpose, Shown, normal_name};
 use crate::visitor::{Secured, Visitor};
 use crate::worker::Worker;
 use crate::{Edge, join, passthrough, ports};
@@ -129,11 +130,16 @@ impl Reception {
         stream.keep();
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let deadline = Instant::now() + limits::TLS_HANDSHAKE_TIMEOUT;
-        let Ok(Ok(mut start)) = timeout_at(deadline, &mut start).await else {
-            self.edge.metrics.handshake_failures.inc();
-            self.complain_of_header(start.take_io().as_ref(), remote);
-            return;
+        let hello = timeout_at(deadline, &mut start).await;
+        let mut start = match hello.map_err(|_| HandshakeFailure::Timeout) {
+            Ok(Ok(start)) => start,
+            Ok(Err(error)) => {
+                self.handshake_failed(remote, None, HandshakeFailure::of(&error));
+                return self.complain_of_header(start.take_io().as_ref(), remote);
+            }
+            Err(cause) => return self.handshake_failed(remote, None, cause),
         };
+        let name = start.client_hello().server_name().map(normal_name);
         let purpose = self.edge.tls.purpose(&start.client_hello());
         if counted.slot.is_on_trial() && !matches!(purpose, Purpose::Tunnel) {
             return self.refuse(Refused::Connections, None).unwrap_or_default();
@@ -143,10 +149,13 @@ impl Reception {
                 drop(counted.slot);
                 self.tunnel_by_sni(start, remote).await;
             }
-            Purpose::Visitor(config) => {
+            Purpose::Visitor(config, verifier) => {
                 start.io.forget();
                 let handshake = timeout_at(deadline, start.into_stream(config)).await;
-                self.visitor(handshake, remote, counted);
+                match handshake.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+                    Ok(stream) => self.visitor(stream, verifier.as_ref(), remote, counted),
+                    Err(error) => self.handshake_failed(remote, name, HandshakeFailure::of(&error)),
+                }
             }
             // Who asked has seen it.
             Purpose::Proof(config) => {
@@ -162,27 +171,38 @@ impl Reception {
                     () = gone.wait() => {}
                 }
             }
-            Purpose::Refused => drop(self.edge.metrics.handshake_failures.inc()),
+            Purpose::Refused => self.handshake_failed(remote, name, HandshakeFailure::Misconfigured),
         }
     }
 
-    /// A handshake with a visitor has ended.
+    /// Counts a handshake that failed, and says why.
+    fn handshake_failed(&self, remote: SocketAddr, name: Option<String>, cause: HandshakeFailure) {
+        self.edge.metrics.handshake_failed(cause.code());
+        if self.edge.complaints.may() {
+            let (cause, hint) = (cause.code(), cause.hint());
+            tracing::info!(%remote, server_name = name, cause, hint, "TLS handshake failed");
+        }
+    }
+
+    /// A handshake with a visitor is complete.
     fn visitor(
         &self,
-        handshake: Result<io::Result<TlsStream<Stream>>, tokio::time::error::Elapsed>,
+        stream: TlsStream<Stream>,
+        verifier: Option<&ChainVerifier>,
         remote: SocketAddr,
         counted: Counted,
     ) {
-        let Ok(Ok(stream)) = handshake else {
-            self.edge.metrics.handshake_failures.inc();
-            return;
-        };
         let session = stream.get_ref().1;
-        let certificate = session.peer_certificates().and_then(|chain| chain.first());
-        let secured = Secured {
-            name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
-            identity: certificate.and_then(Identity::of),
-        };
+        let chain = session.peer_certificates().unwrap_or_default();
+        let shown = verifier.map_or(Shown::Nothing, |verifier| verifier.verify(chain, UnixTime::now()));
+        let name: Option<Box<str>> = session.server_name().map(|name| normal_name(name).into());
+        if let Shown::Invalid(cause) = shown {
+            self.edge.metrics.handshake_failed("client_certificate");
+            if self.edge.complaints.may() {
+                tracing::info!(%remote, server_name = name.as_deref(), cause, "the client certificate is not valid");
+            }
+        }
+        let secured = Secured { name, shown };
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let visitor = self.visitor_of(remote, Some(secured), counted);
         let drain = self.drain.clone();
@@ -292,9 +312,12 @@ impl Reception {
                 let Some(slot) = slot.filter(|slot| !slot.is_on_trial()) else {
                     return connection.close(Code::EXCESSIVE_LOAD.value(), b"too many connections");
                 };
-                let name = data.server_name.map(|name| name.to_ascii_lowercase().into());
-                let visitor =
-                    self.visitor_of(remote, Some(Secured { name, identity: None }), Counted { held, slot });
+                let name = data.server_name.map(|name| normal_name(&name).into());
+                let visitor = self.visitor_of(
+                    remote,
+                    Some(Secured { name, shown: Shown::Nothing }),
+                    Counted { held, slot },
+                );
                 drop(spawn_local(visitor.http3(connection, self.drain.clone())));
             }
             _ => {

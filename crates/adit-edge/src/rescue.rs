@@ -38,6 +38,9 @@ pub(crate) enum Problem {
     /// The host wants a certificate of the visitor's.
     #[error("the visitor showed no certificate")]
     CertificateRequired,
+    /// The visitor's certificate is not one that the host trusts; holds the cause.
+    #[error("the client certificate is not valid: {0}")]
+    CertificateInvalid(&'static str),
     /// The operator has taken the host out of service; holds his words.
     #[error("the host is under maintenance")]
     Maintenance(Arc<str>),
@@ -116,6 +119,7 @@ impl Problem {
             Self::Home(StatusCode::BAD_REQUEST) => "bad_request",
             Self::Misdirected => "misdirected",
             Self::CertificateRequired => "certificate_required",
+            Self::CertificateInvalid(_) => "certificate_invalid",
             Self::Maintenance(_) => "maintenance",
             Self::ShutOff => "shut_off",
             Self::Banned => "banned",
@@ -147,9 +151,12 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownHost | Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::CertificateRequired | Self::Banned | Self::Denied | Self::Dropped | Self::NotSigned => {
-                StatusCode::FORBIDDEN
-            }
+            Self::CertificateRequired
+            | Self::CertificateInvalid(_)
+            | Self::Banned
+            | Self::Denied
+            | Self::Dropped
+            | Self::NotSigned => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooOften(_) | Self::TooMuch => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -213,6 +220,10 @@ impl Problem {
             Self::CertificateRequired => (
                 "A certificate is needed",
                 "This site is for visitors who prove themselves with a certificate, and your browser has shown none.",
+            ),
+            Self::CertificateInvalid(_) => (
+                "Another certificate is needed",
+                "This site is for visitors who prove themselves with a certificate, and it does not accept the one that your browser has shown.",
             ),
             Self::Maintenance(text) => ("Back soon", text),
             Self::Home(StatusCode::NOT_FOUND) => {

@@ -15,6 +15,7 @@ use http::{HeaderMap, Uri, header};
 use crate::context::RequestContext;
 use crate::registry::View;
 use crate::rescue::Problem;
+use crate::tls::Shown;
 
 /// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
 pub(crate) struct Routed {
@@ -79,7 +80,8 @@ impl Routed {
 ///
 /// # Errors
 /// [`Problem::UnknownHost`] when nobody serves the host, [`Problem::BadRequest`] when there is none, or no path,
-/// [`Problem::AmbiguousPath`] when rules would read the path in several ways, [`Problem::Misdirected`] and [`Problem::CertificateRequired`] when it came the wrong way.
+/// [`Problem::AmbiguousPath`] when rules would read the path in several ways, [`Problem::Misdirected`],
+/// [`Problem::CertificateRequired`] and [`Problem::CertificateInvalid`] when it came the wrong way.
 pub(crate) fn route(
     request: RequestContext,
     view: Arc<View>,
@@ -109,10 +111,12 @@ fn check_way(request: &RequestContext, host: &Hostname, policy: &HostPolicy) -> 
     if name.is_some_and(|name| name != host.as_str()) && (!request.client.proxied || wants_client.is_some()) {
         return Err(Problem::Misdirected);
     }
-    if wants_client.is_some_and(|wanted| wanted.required) && request.identity().is_none() {
-        return Err(Problem::CertificateRequired);
+    match (wants_client, request.tls.as_ref().map(|tls| &tls.shown)) {
+        // A wrong certificate is not the same as none, also where none is needed.
+        (Some(_), Some(Shown::Invalid(cause))) => Err(Problem::CertificateInvalid(cause)),
+        (Some(wanted), None | Some(Shown::Nothing)) if wanted.required => Err(Problem::CertificateRequired),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The host of a request, if somebody serves it.

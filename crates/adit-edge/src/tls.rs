@@ -3,6 +3,8 @@
 //! A name without a certificate gets no handshake: there is no default certificate that would tell a stranger what else
 //! lives here.
 
+mod client_certificate;
+mod failure;
 mod hosts;
 mod identity;
 mod table;
@@ -21,6 +23,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+pub(crate) use client_certificate::{ChainVerifier, Shown};
+pub(crate) use failure::HandshakeFailure;
 use hosts::{Handshake, Handshakes};
 pub(crate) use identity::Identity;
 pub use table::CertTable;
@@ -60,8 +64,8 @@ struct Certificates {
 pub(crate) enum Purpose {
     /// A connector's.
     Tunnel,
-    /// A visitor's, to be answered with this.
-    Visitor(Arc<ServerConfig>),
+    /// A visitor's, to be answered with this. The verifier judges the certificate that the visitor shows.
+    Visitor(Arc<ServerConfig>, Option<ChainVerifier>),
     /// Somebody asks for a proof.
     Proof(Arc<ServerConfig>),
     /// Somebody at home ends TLS.
@@ -119,20 +123,22 @@ impl Tls {
 
     /// What a handshake is for.
     pub(crate) fn purpose(&self, hello: &ClientHello<'_>) -> Purpose {
-        let Some(name) = hello.server_name() else { return Purpose::Visitor(self.usual.clone()) };
+        let Some(name) = hello.server_name() else { return Purpose::Visitor(self.usual.clone(), None) };
         if is_tunnel(name) {
             return Purpose::Tunnel;
         }
-        let name = name.to_ascii_lowercase();
+        let name = normal_name(name);
         let proves = hello.alpn().is_some_and(|mut offered| offered.any(|alpn| alpn == ALPN_PROOF));
         match self.certificates.hosts.load().find(&name) {
             Some(Handshake::Passthrough) => {
                 Hostname::parse(&name).map_or(Purpose::Refused, Purpose::Passthrough)
             }
             _ if proves => Purpose::Proof(self.proof.clone()),
-            Some(Handshake::WithClient(config)) => Purpose::Visitor(config.clone()),
+            Some(Handshake::WithClient(config, verifier)) => {
+                Purpose::Visitor(config.clone(), Some(verifier.clone()))
+            }
             Some(Handshake::Refused) => Purpose::Refused,
-            Some(Handshake::Usual) | None => Purpose::Visitor(self.usual.clone()),
+            Some(Handshake::Usual) | None => Purpose::Visitor(self.usual.clone(), None),
         }
     }
 
@@ -163,7 +169,7 @@ struct ProofResolver(Arc<Certificates>);
 
 impl ResolvesServerCert for ProofResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name()?.to_ascii_lowercase();
+        let name = normal_name(hello.server_name()?);
         self.0.proofs.load().certificates.get(&name).cloned()
     }
 }
@@ -181,7 +187,7 @@ impl ResolvesServerCert for ByProtocol {
         if hello.alpn()?.any(|alpn| alpn == ALPN_TUNNEL) {
             return self.tunnels.resolve(hello);
         }
-        let name = hello.server_name()?.to_ascii_lowercase();
+        let name = normal_name(hello.server_name()?);
         match self.visitors.hosts.load().find(&name) {
             Some(Handshake::Usual) | None => self.visitors.resolve(hello),
             Some(_) => None,
@@ -204,6 +210,11 @@ fn server_config(
     // A request that came with the handshake could be replayed.
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// A server name in the one form that names are compared in: lower-case, without the dot that ends an absolute name.
+pub(crate) fn normal_name(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// Whether a handshake is for a name of connectors.

@@ -17,7 +17,7 @@ use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::coalesce::coalesced;
 use adit_tunnel::limits::PUBLIC_STREAMS_FIRST;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -31,10 +31,11 @@ use crate::calm::Calming;
 use crate::capacity::Traffic;
 use crate::gate::{Exchange, Gate};
 use crate::gone::{Gone, Leaves};
+use crate::linger::Linger;
 use crate::listener::Held;
 use crate::pace::{Guard, Outlet, Watch};
 use crate::serve::{Closed, serve};
-use crate::tls::Identity;
+use crate::tls::{Identity, Shown};
 use crate::worker::Worker;
 use crate::{Edge, http3};
 
@@ -58,8 +59,18 @@ pub(crate) struct Visitor {
 pub(crate) struct Secured {
     /// The name that it was opened for.
     pub(crate) name: Option<Box<str>>,
-    /// The certificate that the visitor showed.
-    pub(crate) identity: Option<Identity>,
+    /// What the visitor's certificate proves.
+    pub(crate) shown: Shown,
+}
+
+impl Secured {
+    /// Who the visitor is by a valid certificate.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match &self.shown {
+            Shown::Valid(identity) => Some(identity),
+            Shown::Nothing | Shown::Invalid(_) => None,
+        }
+    }
 }
 
 /// Who sent one request.
@@ -115,11 +126,20 @@ impl Visitor {
             .max_header_size(limits::HEAD_BYTES_MAX)
             .max_headers(limits::HEADERS_MAX);
         let (edge, traffic) = (self.edge.clone(), self.traffic.clone());
+        let (stream, upgraded) = Linger::new(stream);
         let (stream, watch) = Outlet::new(stream, traffic.clone());
         let mut guard = Guard::new(watch);
         let (stream, exchange) = Gate::new(stream, self.edge.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            serve_http1(self.clone(), exchange.clone(), request)
+            let (visitor, exchange, upgraded) = (self.clone(), exchange.clone(), upgraded.clone());
+            async move {
+                let served = serve_http1(visitor, exchange, request).await;
+                if served.as_ref().is_ok_and(|response| response.status() == StatusCode::SWITCHING_PROTOCOLS)
+                {
+                    upgraded.set();
+                }
+                served
+            }
         });
         let mut connection =
             std::pin::pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
@@ -152,7 +172,7 @@ impl Visitor {
         IO: AsyncRead + AsyncWrite + Leaves + Unpin + 'static,
     {
         let gone = stream.gone();
-        let (stream, calm) = Calming::new(stream);
+        let (stream, calm) = Calming::new(Linger::new(stream).0);
         let (stream, mut flusher) = coalesced(stream);
         let _counted = GaugeGuard::new(self.edge.metrics.visitors.clone());
         let _blocker = drain.block();

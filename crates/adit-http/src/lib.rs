@@ -5,6 +5,7 @@ pub mod body;
 
 pub mod hop;
 
+pub mod cloudflare;
 pub mod forwarded;
 
 pub mod upgrade;

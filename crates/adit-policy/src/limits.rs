@@ -120,6 +120,18 @@ pub const H3_READ: usize = 64 * 1024;
 /// (RFC 9114, section 6.1 asks for 100).
 pub const H3_STREAMS_MAX: u32 = 128;
 
+/// Bytes that are read and discarded after the last response of a connection, while the visitor is still sending: an
+/// upload of a few hundred megabytes, whose client reads the response only afterwards.
+pub const LINGER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// How long bytes are discarded after the last response of a connection, as long as some come (nginx:
+/// `lingering_time`).
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a connection whose last response is sent stays open without a byte from the visitor: a few round trips and a
+/// retransmission. A drain may have to wait for it.
+pub const LINGER_IDLE: Duration = Duration::from_secs(2);
+
 /// QUIC handshakes under way before strangers have to prove their address first. A handshake takes 2 ms of a core.
 pub const QUIC_HANDSHAKES_BEFORE_RETRY: usize = 200;
 

@@ -53,6 +53,11 @@ struct CacheLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -83,8 +88,7 @@ pub struct EdgeMetrics {
     pub retries: Counter,
     /// Requests and handshakes for hosts that nobody serves.
     pub unknown_hosts: Counter,
-    /// TLS handshakes with visitors that failed.
-    pub handshake_failures: Counter,
+    handshake_failures: Family<CauseLabel, Counter>,
     /// Access records that were dropped.
     pub records_dropped: Gauge,
     /// Streams and UDP sessions of ports that are open.
@@ -137,7 +141,7 @@ impl EdgeMetrics {
             visitors: Gauge::default(),
             retries: Counter::default(),
             unknown_hosts: Counter::default(),
-            handshake_failures: Counter::default(),
+            handshake_failures: Family::default(),
             records_dropped: Gauge::default(),
             port_sessions: Gauge::default(),
             port_failures: Counter::default(),
@@ -206,7 +210,11 @@ impl EdgeMetrics {
             "Requests for hosts that nobody serves",
             self.unknown_hosts.clone(),
         );
-        registry.register("tls_handshake_failures", "Failed TLS handshakes", self.handshake_failures.clone());
+        registry.register(
+            "tls_handshake_failures",
+            "Failed TLS handshakes of visitors, and client certificates that were not accepted",
+            self.handshake_failures.clone(),
+        );
         registry.register("access_records_dropped", "Access records dropped", self.records_dropped.clone());
         registry.register("certificates", "Certificates by state", self.certificates.clone());
         let end = "When the first certificate ends, in Unix time; 0 without any";
@@ -288,6 +296,11 @@ impl EdgeMetrics {
     pub fn tunnel_connection(&self, tunnel: &str, transport: &str) -> GaugeGuard {
         let labels = TunnelLabels { tunnel: tunnel.to_owned(), transport: transport.to_owned() };
         GaugeGuard::new(self.tunnel_connections.get_or_create(&labels).clone())
+    }
+
+    /// Counts a TLS handshake of a visitor that failed, or a client certificate that was not accepted.
+    pub fn handshake_failed(&self, cause: &'static str) {
+        self.handshake_failures.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Counts a registration that was refused.

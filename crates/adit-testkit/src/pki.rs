@@ -89,6 +89,20 @@ impl Authority {
         self.sign(params, KeyPair::generate().unwrap())
     }
 
+    /// A certificate for a visitor that ended years ago.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn expired_client(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) =
+            (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+        self.sign(params, KeyPair::generate().unwrap())
+    }
+
     fn sign(&self, params: CertificateParams, key: KeyPair) -> Pair {
         self.write(&params.signed_by(&key, &self.issuer).unwrap().pem(), &key)
     }

@@ -24,6 +24,7 @@ pub mod datagrams;
 
 pub mod coalesce;
 
+mod address_validation;
 mod framing;
 
 mod window;

@@ -22,6 +22,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time from the end of the handshake to a registration. cloudflared registers at once; its pre-check closes at once.
 pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection lives after its connector has unregistered and closed the control stream. cloudflared takes a
+/// `grace-period` of up to 3 minutes (`connection.MaxGracePeriod`); 10 s more let it close the connection by itself.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3 * 60 + 10);
+
 /// Time for one RPC call of the control stream (cloudflared's `rpc-timeout`).
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,6 +147,19 @@ pub const INLINE_BODY_MAX: usize = 16 * 1024;
 
 /// Largest UDP payload that we send before the path was probed: what IPv6 guarantees.
 pub const INITIAL_MTU: u16 = 1200;
+
+/// Bytes that a QUIC server sends for each byte from an address that is not validated (RFC 9000, section 8.1).
+pub const AMPLIFICATION_MAX: usize = 3;
+
+/// Addresses with handshakes that are remembered in one period: about 3 MiB. Above that, a period ends early.
+pub const UNVALIDATED_ADDRESSES_MAX: usize = 16 * 1024;
+
+/// How long at least the account of an address is kept. A handshake has 10 s.
+pub const UNVALIDATED_PERIOD: Duration = Duration::from_secs(15);
+
+/// Connections of one address whose validation is remembered. Clients behind one address and port are rare; a forger may
+/// pretend to be many.
+pub const UNVALIDATED_CONNECTIONS_MAX: usize = 8;
 
 /// A silent visitor's connection is given up after this. Browsers name 30 s themselves.
 pub const PUBLIC_IDLE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Endpoint, EndpointConfig, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, Runtime as _, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::address_validation::{LimitedSocket, RandomIds};
 use crate::limits;
 
 /// Bytes of kernel buffer that we ask for: a burst of 64 segments for each of a few connections.
@@ -26,7 +27,7 @@ pub fn server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<E
         .receive_window(VarInt::from_u32(limits::UNREGISTERED_WINDOW))
         .datagram_receive_buffer_size(Some(limits::PUBLIC_DATAGRAM_BUFFER));
     config.transport_config(Arc::new(transport));
-    endpoint(socket, Some(config))
+    server_endpoint(socket, config)
 }
 
 /// Makes the endpoint of a public port that visitors and tunnels share. It begins with what a visitor may have;
@@ -50,7 +51,7 @@ pub fn public_server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::R
         .datagram_receive_buffer_size(Some(limits::PUBLIC_DATAGRAM_BUFFER))
         .initial_mtu(limits::INITIAL_MTU);
     config.transport_config(Arc::new(transport));
-    endpoint(socket, Some(config))
+    server_endpoint(socket, config)
 }
 
 /// Gives a connection the room of a tunnel: so many bytes may be in flight on all of its streams.
@@ -67,7 +68,8 @@ pub fn client(bind: SocketAddr, tls: Arc<rustls::ClientConfig>) -> io::Result<En
     let crypto = QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits::STREAMS_MAX)));
-    let mut endpoint = endpoint(bind_udp(bind, false)?, None)?;
+    let socket = bind_udp(bind, false)?;
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }
@@ -89,8 +91,13 @@ pub fn bind_udp(addr: SocketAddr, only_v6: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn endpoint(socket: UdpSocket, config: Option<quinn::ServerConfig>) -> io::Result<Endpoint> {
-    Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime))
+/// An endpoint that sends at most three times as much to an unproven address as it sent (RFC 9000, section 8.1).
+fn server_endpoint(socket: UdpSocket, config: quinn::ServerConfig) -> io::Result<Endpoint> {
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let socket = Arc::new(LimitedSocket::new(runtime.wrap_udp_socket(socket)?));
+    let mut endpoint = EndpointConfig::default();
+    endpoint.cid_generator(|| Box::new(RandomIds));
+    Endpoint::new_with_abstract_socket(endpoint, Some(config), socket, runtime)
 }
 
 fn transport(streams: u32) -> TransportConfig {

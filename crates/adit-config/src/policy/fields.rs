@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adit_policy::field;
-use adit_policy::policy::fields::{Changes, FieldRules, Hsts, SecurityHeaders};
+use adit_policy::policy::fields::{Changes, FieldPreset, FieldRules, Hsts, SecurityHeaders};
 use http::{HeaderName, HeaderValue};
 
 use super::Decoder;
@@ -47,12 +47,13 @@ const MORE: [(&str, &str); 5] = [
 impl Decoder<'_> {
     pub(super) fn headers(&mut self, node: &Node) -> Option<FieldRules> {
         let mut table = Table::open(node, "`headers`", self.findings)?;
+        let presets = [("cloudflare", FieldPreset::Cloudflare), ("none", FieldPreset::None)];
+        let preset = table.take("preset").and_then(|node| yaml::word(node, &presets, self.findings));
         let request = table.take("request").and_then(|node| self.changes(node));
         let response = table.take("response").and_then(|node| self.changes(node));
         table.finish(self.findings);
-        let rules =
-            FieldRules { request: request.unwrap_or_default(), response: response.unwrap_or_default() };
-        Some(rules)
+        let (request, response) = (request.unwrap_or_default(), response.unwrap_or_default());
+        Some(FieldRules { preset, request, response })
     }
 
     fn changes(&mut self, node: &Node) -> Option<Changes> {

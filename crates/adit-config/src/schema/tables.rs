@@ -263,7 +263,15 @@ pub(super) const TABLES: &[Table] = &[
             ),
         ],
     ),
-    table("headers", "`headers`", &[("request", "@changes", ""), ("response", "@changes", "")]),
+    table(
+        "headers",
+        "`headers`",
+        &[
+            ("preset", "'cloudflare|'none", "Fields that services behind another proxy read"),
+            ("request", "@changes", ""),
+            ("response", "@changes", ""),
+        ],
+    ),
     table(
         "changes",
         "fields that are changed",

@@ -8,9 +8,9 @@ use adit_policy::host_policy::{ClientCertificates, HostPolicies, HostPolicy, Tls
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::server::danger::ClientCertVerifier;
 
 use super::Certificates;
+use super::client_certificate::ChainVerifier;
 
 /// What a name's handshake is.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(super) enum Handshake {
     /// As for everybody.
     Usual,
     /// With a certificate of the visitor's.
-    WithClient(Arc<ServerConfig>),
+    WithClient(Arc<ServerConfig>, ChainVerifier),
     /// Not ours.
     Passthrough,
     /// None: its configuration could not be put in force, and to serve it without would be worse.
@@ -45,7 +45,7 @@ fn handshake(policy: &HostPolicy, name: &str, certificates: &Arc<Certificates>) 
         (TlsMode::Passthrough, _) => Handshake::Passthrough,
         (TlsMode::Terminate, None) => Handshake::Usual,
         (TlsMode::Terminate, Some(wanted)) => match with_client(wanted, certificates) {
-            Ok(config) => Handshake::WithClient(Arc::new(config)),
+            Ok((config, verifier)) => Handshake::WithClient(Arc::new(config), verifier),
             Err(error) => {
                 tracing::error!(name, error, "client certificates cannot be checked; the name is not served");
                 Handshake::Refused
@@ -57,17 +57,19 @@ fn handshake(policy: &HostPolicy, name: &str, certificates: &Arc<Certificates>) 
 fn with_client(
     wanted: &ClientCertificates,
     certificates: &Arc<Certificates>,
-) -> Result<ServerConfig, String> {
+) -> Result<(ServerConfig, ChainVerifier), String> {
     let verifier = verifier(wanted)?;
-    super::server_config(verifier, certificates.clone()).map_err(|error| error.to_string())
+    let config = super::server_config(verifier.for_handshake(), certificates.clone());
+    Ok((config.map_err(|error| error.to_string())?, verifier))
 }
 
-fn verifier(wanted: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, String> {
+fn verifier(wanted: &ClientCertificates) -> Result<ChainVerifier, String> {
     let mut pool = TrustPool::default();
     for authority in wanted.authorities.iter() {
         pool.add(CertificateDer::from(authority.as_slice()).into_owned())
             .map_err(|error| error.to_string())?;
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    pool.client_verifier(provider, wanted.required).map_err(|error| error.to_string())
+    let verifier = pool.client_verifier(provider, true).map_err(|error| error.to_string())?;
+    Ok(ChainVerifier::new(verifier))
 }

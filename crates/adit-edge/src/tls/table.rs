@@ -60,7 +60,7 @@ impl CertTable {
     #[must_use]
     pub fn resolve(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let keys = match hello.server_name() {
-            Some(name) => self.keys(&name.to_ascii_lowercase())?,
+            Some(name) => self.keys(&super::normal_name(name))?,
             None => &self.nameless,
         };
         keys.choose(hello.signature_schemes()).cloned()

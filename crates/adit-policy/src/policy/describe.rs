@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fields::{Changes, SecurityHeaders};
+use super::fields::{Changes, FieldPreset, SecurityHeaders};
 use super::limit::{Ban, Concurrency, DenyMode, LimitKey, RateLimit, Reach, Timeouts};
 use super::{Policy, Settings, Voice};
 use crate::cache::rule::{Bypass, CacheRule, KeyShape, QueryKey, StatusRange};
@@ -34,7 +34,10 @@ impl Settings {
             "ban" => or_off(self.ban.as_deref(), ban),
             "headers" => {
                 let parts = [("request", &self.headers.request), ("response", &self.headers.response)];
-                join(parts.iter().filter(|(_, changes)| !changes.is_empty()).map(|(way, c)| changes(way, c)))
+                let preset =
+                    (self.headers.preset == Some(FieldPreset::Cloudflare)).then(|| "cloudflare".to_owned());
+                let changed = parts.iter().filter(|(_, changes)| !changes.is_empty());
+                join(preset.into_iter().chain(changed.map(|(way, c)| changes(way, c))))
             }
             "security-headers" => or_off(self.security_headers.as_ref(), security_headers),
             "hsts" => or_off(self.hsts.as_ref(), ToString::to_string),

@@ -11,10 +11,21 @@ use crate::field;
 /// What is changed in both directions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldRules {
+    /// Fields that services expect from a known proxy; `None` when nothing is said about it.
+    pub preset: Option<FieldPreset>,
     /// On the way to the origin.
     pub request: Changes,
     /// On the way to the visitor.
     pub response: Changes,
+}
+
+/// Which proxy's fields a service expects beside the forwarding fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldPreset {
+    /// None but the forwarding fields.
+    None,
+    /// Cloudflare's: `Cf-Connecting-Ip`, `Cf-Ray`, `Cf-Visitor`, and `Cf-Ipcountry` where a trusted proxy says it.
+    Cloudflare,
 }
 
 /// What is changed in one direction: first fields are removed, then set, then added.
@@ -31,6 +42,7 @@ pub struct Changes {
 impl FieldRules {
     /// Lays other rules over these. For the same field the later word counts.
     pub fn extend(&mut self, over: &Self) {
+        self.preset = over.preset.or(self.preset);
         self.request.extend(&over.request);
         self.response.extend(&over.response);
     }
@@ -149,6 +161,19 @@ mod tests {
         rules.apply_to_request(&mut headers);
         let expected = [pair("x-edge", "1"), pair("x-more", "1"), pair("x_more", "0")];
         assert_eq!(headers, expected.into_iter().collect());
+    }
+
+    #[test]
+    fn the_later_word_about_the_preset_counts() {
+        let rules = |preset| FieldRules { preset, ..FieldRules::default() };
+        let (none, cloudflare) = (Some(FieldPreset::None), Some(FieldPreset::Cloudflare));
+        let cases =
+            [(None, cloudflare, cloudflare), (cloudflare, None, cloudflare), (cloudflare, none, none)];
+        for (first, later, expected) in cases {
+            let mut laid = rules(first);
+            laid.extend(&rules(later));
+            assert_eq!(laid.preset, expected, "{first:?}, then {later:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::limits::{CONTROL_BYTES_MAX, RPC_TIMEOUT};
 #[derive(Clone)]
 pub struct Control {
     client: rpc::Client,
-    _system: Rc<System>,
+    system: Rc<System>,
 }
 
 /// The task that moves the calls; it ends with the last clone.
@@ -73,7 +73,7 @@ where
             tracing::debug!(%error, "control stream ended");
         }
     });
-    Control { client, _system: Rc::new(System(task)) }
+    Control { client, system: Rc::new(System(task)) }
 }
 
 impl Control {
@@ -107,6 +107,12 @@ impl Control {
     /// When the edge does not answer within `patience`.
     pub async fn unregister(&self, patience: Duration) -> Result<(), CallFailed> {
         finish(self.client.unregister_connection_request().send().promise, patience).await
+    }
+
+    /// Closes the control stream; no more calls can be made. cloudflared does it after [`Self::unregister`], while it
+    /// still answers requests.
+    pub fn close(&self) {
+        self.system.0.abort();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::LinkClosed;
 use crate::control::server::{self, Registrar};
 use crate::control::sessions;
 use crate::framing::{H2Reader, H2Writer};
-use crate::limits::REGISTER_TIMEOUT;
+use crate::limits::{DRAIN_MAX, REGISTER_TIMEOUT};
 
 /// A transport whose control stream is open; nothing is registered yet.
 #[derive(Debug)]
@@ -26,11 +26,14 @@ pub struct Accepted {
 
 /// The control stream of a connection.
 #[derive(Debug)]
-pub struct Control(ControlIo);
+pub struct Control {
+    connection: Connection,
+    io: ControlIo,
+}
 
 #[derive(Debug)]
 enum ControlIo {
-    Quic(Connection, quinn::SendStream, quinn::RecvStream),
+    Quic(quinn::SendStream, quinn::RecvStream),
     H2(ControlReader, H2Writer),
 }
 
@@ -45,7 +48,7 @@ pub async fn accept_quic(connection: quinn::Connection) -> Result<Accepted, Link
     };
     let (send, recv) = stream?;
     let connection = Connection::new(Transport::Quic(connection));
-    let control = Control(ControlIo::Quic(connection.clone(), send, recv));
+    let control = Control { connection: connection.clone(), io: ControlIo::Quic(send, recv) };
     Ok(Accepted { connection, control })
 }
 
@@ -61,30 +64,40 @@ where
         let connection = h2::handshake(io).await?;
         let Transport::H2(sender) = &connection.0.transport else { return Err(LinkClosed::Local) };
         let (response, writer) = sender.open_control().await?;
-        let control = Control(ControlIo::H2(ControlReader::Waiting(response), writer));
-        Ok(Accepted { connection: connection.clone(), control })
+        let io = ControlIo::H2(ControlReader::Waiting(response), writer);
+        let control = Control { connection: connection.clone(), io };
+        Ok(Accepted { connection, control })
     };
     timeout(REGISTER_TIMEOUT, opening).await.unwrap_or(Err(LinkClosed::TimedOut))
 }
 
 impl Control {
     /// Answers the connector's calls until the control stream ends. The registrar decides and is told.
+    ///
+    /// A connector that has unregistered may close its control stream while its requests are still answered. Then this
+    /// resolves only after [`DRAIN_MAX`], and until then answers the connector's other streams.
     pub async fn serve(self, registrar: Rc<dyn Registrar>) {
-        match self.0 {
-            ControlIo::Quic(connection, send, recv) => {
-                tokio::select! {
-                    () = server::serve(recv, send, registrar) => {}
-                    () = answer_streams(&connection) => {}
-                }
+        let mut streams = std::pin::pin!(answer_streams(&self.connection));
+        let calls = async {
+            match self.io {
+                ControlIo::Quic(send, recv) => server::serve(recv, send, registrar).await,
+                ControlIo::H2(reader, writer) => server::serve(reader, writer, registrar).await,
             }
-            ControlIo::H2(reader, writer) => server::serve(reader, writer, registrar).await,
+        };
+        tokio::select! {
+            () = calls => {}
+            () = &mut streams => return,
+        }
+        if self.connection.is_draining() {
+            drop(timeout(DRAIN_MAX, streams).await);
         }
     }
 }
 
-/// The connector's other streams end UDP sessions. One after the other: each is short, and bounded in time.
+/// The connector's other streams end UDP sessions. One after the other: each is short, and bounded in time. Over HTTP/2
+/// a connector opens no streams.
 async fn answer_streams(connection: &Connection) {
-    let Transport::Quic(quic) = &connection.0.transport else { return };
+    let Transport::Quic(quic) = &connection.0.transport else { return std::future::pending().await };
     while let Ok((send, recv)) = quic.accept_bi().await {
         sessions::answer(connection.sessions(), send, recv).await;
     }
