@@ -140,6 +140,7 @@ async fn rules_that_the_edge_takes_back_are_served_no_longer() {
         serves(&edge, INVENTED, 203).await;
         release(&edge);
         edge.crash_and_return();
+        edge.has_connections(4).await;
         serves(&edge, INVENTED, 503).await;
         assert_eq!(edge.visitor().get(INVENTED, "/").await.status, 503, "{way:?}");
     }
