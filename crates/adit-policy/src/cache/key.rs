@@ -236,10 +236,13 @@ mod tests {
         let shape =
             KeyShape { headers: vec![name.clone()], cookies: vec!["c".into()], ..KeyShape::default() };
         let of = |values: &[&[u8]], cookie: Option<&str>| {
-            let values = values.iter().map(|value| http::HeaderValue::from_bytes(value).unwrap());
             let mut headers: HeaderMap = HeaderMap::new();
-            values.for_each(|value| drop(headers.append(name.clone(), value)));
-            cookie.iter().for_each(|cookie| drop(headers.append(COOKIE, cookie.parse().unwrap())));
+            for value in values {
+                headers.append(name.clone(), http::HeaderValue::from_bytes(value).unwrap());
+            }
+            if let Some(cookie) = cookie {
+                headers.append(COOKIE, cookie.parse().unwrap());
+            }
             key(&keyed(None, &headers), &shape).unwrap().text
         };
         let keys = [
