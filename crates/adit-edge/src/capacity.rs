@@ -432,9 +432,12 @@ mod tests {
         let capacity = capacity(2, 10);
         let held: Vec<Rc<Traffic>> = (0..2).map(|_| Traffic::new(capacity.connect().unwrap())).collect();
         let mut busy: Vec<Busy> = held.iter().map(Traffic::busy).collect();
-        let trial: Vec<Rc<Traffic>> =
-            (0..CONNECTIONS_ON_TRIAL).map(|_| Traffic::new(capacity.connect().unwrap())).collect();
-        busy.extend(trial.iter().map(Traffic::busy));
+        let mut trial = Vec::new();
+        for _ in 0..CONNECTIONS_ON_TRIAL {
+            let traffic = Traffic::new(capacity.connect().unwrap());
+            busy.push(traffic.busy());
+            trial.push(traffic);
+        }
         assert!(trial.iter().all(|traffic| traffic.slot.is_on_trial()));
         assert_eq!(capacity.connect().err(), Some(Refused::Connections));
         drop((busy, trial, held));

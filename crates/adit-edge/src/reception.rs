@@ -134,8 +134,9 @@ impl Reception {
         let mut start = match hello.map_err(|_| HandshakeFailure::Timeout) {
             Ok(Ok(start)) => start,
             Ok(Err(error)) => {
-                self.handshake_failed(remote, None, HandshakeFailure::of(&error));
-                return self.complain_of_header(start.take_io().as_ref(), remote);
+                // The more useful line first: there are only so many.
+                self.complain_of_header(start.take_io().as_ref(), remote);
+                return self.handshake_failed(remote, None, HandshakeFailure::of(&error));
             }
             Err(cause) => return self.handshake_failed(remote, None, cause),
         };

@@ -5,14 +5,16 @@
 //! exceed the limit. This socket keeps the account below the library: a datagram that exceeds the budget is dropped, as
 //! the network might have done, and the library repeats it when the peer has sent more.
 //!
-//! Only packets with a long header are looked at, which belong to handshakes. A peer that uses a connection id of ours
-//! has received it at its address, which validates the address for that connection.
+//! Packets with a long header, which belong to handshakes, open the accounts. A peer that uses a connection id of ours
+//! has received it at its address, which validates the address for that connection. Packets with a short header do not say
+//! whose they are: they count for an address until it has validated some connection.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -52,12 +54,26 @@ impl ConnectionIdGenerator for RandomIds {
 pub(crate) struct LimitedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     ledger: Mutex<Ledger>,
+    start: Instant,
+    /// When a packet of a handshake was heard last, in milliseconds since `start`: without any, nobody needs an account.
+    heard: AtomicU64,
 }
 
 impl LimitedSocket {
     /// Puts the limit in front of a socket.
     pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
-        Self { inner, ledger: Mutex::new(Ledger::new(Instant::now())) }
+        let start = Instant::now();
+        Self { inner, ledger: Mutex::new(Ledger::new(start)), start, heard: AtomicU64::new(0) }
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there may be accounts of addresses that have proven nothing.
+    fn has_strangers(&self, now: Instant) -> bool {
+        let since = self.millis(now).saturating_sub(self.heard.load(Ordering::Relaxed));
+        u128::from(since) <= UNVALIDATED_PERIOD.as_millis()
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -78,11 +94,23 @@ impl AsyncUdpSocket for LimitedSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let Some(header) = LongHeader::parse(transmit.contents) else { return self.inner.try_send(transmit) };
+        let header = LongHeader::parse(transmit.contents);
         let (now, segment) = (Instant::now(), transmit.segment_size);
+        if header.is_none() && !self.has_strangers(now) {
+            return self.inner.try_send(transmit);
+        }
         let mut ledger = self.ledger();
-        let account = ledger.account(transmit.destination, now);
-        let contents = account.within_budget(&header, transmit.contents, segment);
+        let account = match &header {
+            Some(_) => ledger.account(transmit.destination, now),
+            None => match ledger.stranger(transmit.destination) {
+                Some(account) => account,
+                None => {
+                    drop(ledger);
+                    return self.inner.try_send(transmit);
+                }
+            },
+        };
+        let contents = account.within_budget(header.as_ref(), transmit.contents, segment);
         if contents.is_empty() {
             return Ok(());
         }
@@ -94,7 +122,7 @@ impl AsyncUdpSocket for LimitedSocket {
             segment_size,
             src_ip: transmit.src_ip,
         })?;
-        account.sent(&header, contents.len());
+        account.sent(header.as_ref(), contents.len());
         Ok(())
     }
 
@@ -109,7 +137,9 @@ impl AsyncUdpSocket for LimitedSocket {
             let bytes = buffer.get(..meta.len).unwrap_or_default();
             for datagram in bytes.chunks(meta.stride.max(1)) {
                 if let Some(header) = LongHeader::parse(datagram) {
-                    self.ledger().account(meta.addr, Instant::now()).received(&header, datagram.len());
+                    let now = Instant::now();
+                    self.ledger().account(meta.addr, now).received(&header, datagram.len());
+                    self.heard.store(self.millis(now), Ordering::Relaxed);
                 }
             }
         }
@@ -172,6 +202,13 @@ struct Ledger {
 }
 
 impl Ledger {
+    /// The account of an address that has an open one and has proven nothing.
+    fn stranger(&mut self, address: SocketAddr) -> Option<&mut Account> {
+        let (current, previous) = (&mut self.current, &mut self.previous);
+        let account = current.get_mut(&address).or_else(|| previous.get_mut(&address))?;
+        (!account.is_proven()).then_some(account)
+    }
+
     fn new(now: Instant) -> Self {
         Self { current: HashMap::new(), previous: HashMap::new(), turned: now }
     }
@@ -203,6 +240,10 @@ struct KnownConnection {
 }
 
 impl Account {
+    fn is_proven(&self) -> bool {
+        self.connections.iter().any(|known| known.is_validated)
+    }
+
     fn connection(&mut self, id: ConnectionId) -> Option<&mut KnownConnection> {
         self.connections.iter_mut().find(|known| known.id == id)
     }
@@ -220,11 +261,14 @@ impl Account {
     /// Returns as many of the datagrams in `contents` as may be sent to the address.
     fn within_budget<'a>(
         &mut self,
-        header: &LongHeader,
+        header: Option<&LongHeader>,
         contents: &'a [u8],
         segment: Option<usize>,
     ) -> &'a [u8] {
-        let is_validated = self.connection(header.source).is_some_and(|known| known.is_validated);
+        let is_validated = match header {
+            Some(header) => self.connection(header.source).is_some_and(|known| known.is_validated),
+            None => self.is_proven(),
+        };
         let budget = self.received.saturating_mul(AMPLIFICATION_MAX).saturating_sub(self.sent);
         if is_validated || contents.len() <= budget {
             return contents;
@@ -234,19 +278,23 @@ impl Account {
     }
 
     /// Counts what was sent to the address.
-    fn sent(&mut self, header: &LongHeader, length: usize) {
-        match self.connection(header.source) {
-            Some(known) if known.is_validated => return,
-            Some(_) => {}
-            None if header.is_negotiation || header.source.len() < ID_LENGTH => {}
-            None => {
-                if self.connections.len() >= UNVALIDATED_CONNECTIONS_MAX {
-                    self.connections.remove(0);
-                }
-                self.connections.push(KnownConnection { id: header.source, is_validated: false });
+    fn sent(&mut self, header: Option<&LongHeader>, length: usize) {
+        if let Some(header) = header {
+            match self.connection(header.source) {
+                Some(known) if known.is_validated => return,
+                Some(_) => {}
+                None if header.is_negotiation || header.source.len() < ID_LENGTH => {}
+                None => self.remember(header.source),
             }
         }
         self.sent = self.sent.saturating_add(length);
+    }
+
+    fn remember(&mut self, id: ConnectionId) {
+        if self.connections.len() >= UNVALIDATED_CONNECTIONS_MAX {
+            self.connections.remove(0);
+        }
+        self.connections.push(KnownConnection { id, is_validated: false });
     }
 }
 
@@ -273,11 +321,27 @@ mod tests {
     /// Sends what may be sent, and says how much that was.
     fn send(account: &mut Account, datagrams: &[u8], segment: Option<usize>) -> usize {
         let header = LongHeader::parse(datagrams).unwrap();
-        let sent = account.within_budget(&header, datagrams, segment).len();
+        let sent = account.within_budget(Some(&header), datagrams, segment).len();
         if sent > 0 {
-            account.sent(&header, sent);
+            account.sent(Some(&header), sent);
         }
         sent
+    }
+
+    #[test]
+    fn short_headers_count_until_the_address_has_proven_itself() {
+        let mut account = Account::default();
+        receive(&mut account, &packet(1, b"invented", CLIENT, 1200));
+        assert_eq!(send(&mut account, &packet(1, CLIENT, OURS, 1200), None), 1200);
+        let mut short = |length: usize| {
+            let bytes = vec![0x40; length];
+            let sent = account.within_budget(None, &bytes, None).len();
+            account.sent(None, sent);
+            sent
+        };
+        assert_eq!([short(1200), short(1100), short(101)], [1200, 1100, 0]);
+        receive(&mut account, &packet(1, OURS, CLIENT, 50));
+        assert_eq!(account.within_budget(None, &[0x40; 9000], None).len(), 9000);
     }
 
     const CLIENT: &[u8] = b"client__";
@@ -332,7 +396,7 @@ mod tests {
         let later = start + UNVALIDATED_PERIOD * 3 / 2;
         assert_eq!(send(ledger.account(address(1), later), &flight, None), 1200, "kept for a period");
         let much_later = later + UNVALIDATED_PERIOD * 3;
-        drop(ledger.account(address(2), later + UNVALIDATED_PERIOD * 3 / 2));
+        ledger.account(address(2), later + UNVALIDATED_PERIOD * 3 / 2);
         assert_eq!(send(ledger.account(address(1), much_later), &flight, None), 0, "forgotten");
         for port in 0..u16::MAX {
             let _ = ledger.account(address(port), much_later);

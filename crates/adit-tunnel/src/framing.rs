@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::StreamError;
 use crate::limits::BODY_READ;
-use crate::window::{Outflow, Windows};
+use crate::window::Outflow;
 
 /// Sends all of `data`, as fast as the peer grants room.
 pub(crate) async fn send_h2(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), StreamError> {
@@ -243,20 +243,12 @@ enum Sink {
 }
 
 impl BodyWriter {
-    pub(crate) fn quic(send: QuicWriter, framed: bool, windows: Option<&Windows>) -> Self {
-        let outflow = Outflow::new(windows, send.stream());
+    pub(crate) fn quic(send: QuicWriter, framed: bool, outflow: Outflow) -> Self {
         Self { sink: Sink::Quic { send, framed }, outflow }
     }
 
-    pub(crate) fn h2(send: H2Writer, windows: Option<&Windows>) -> Self {
-        let outflow = Outflow::new(windows, send.stream());
+    pub(crate) fn h2(send: H2Writer, outflow: Outflow) -> Self {
         Self { sink: Sink::H2(send), outflow }
-    }
-
-    /// Counts bytes that were sent with the head.
-    pub(crate) fn sent(mut self, bytes: usize) -> Self {
-        self.outflow.sent(bytes);
-        self
     }
 
     pub(crate) async fn data(&mut self, mut data: Bytes) -> Result<(), StreamError> {

@@ -170,6 +170,16 @@ impl Outflow {
         }
     }
 
+    /// Counts payload bytes that are about to be sent with the head, whatever the limit is. An update can only be lost while
+    /// the stream is not known here, so it is made known before.
+    pub(crate) fn with_head(mut self, bytes: usize) -> Self {
+        if let (Some(windows), true) = (&self.windows, bytes as u64 >= WINDOW_FIRST / 2) {
+            self.limit = Some(windows.register(self.stream));
+        }
+        self.sent(bytes);
+        self
+    }
+
     /// Counts payload bytes that were given to the transport.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -295,6 +305,17 @@ mod tests {
         assert_eq!(room(&mut outflow, 10), Some(7), "an older update takes nothing back");
         drop(outflow);
         assert!(lock(&windows.0.limits).0.as_ref().is_some_and(HashMap::is_empty));
+    }
+
+    #[test]
+    fn an_update_for_what_came_with_the_head_is_not_lost() {
+        let windows = Windows::default();
+        let first = WINDOW_FIRST as usize / 2 + 1;
+        let mut outflow = Outflow::new(Some(&windows), 4).with_head(first);
+        windows.take(Update { stream: 4, limit: 2 * WINDOW_FIRST });
+        assert_eq!(room(&mut outflow, 1 << 20), Some(2 * WINDOW_FIRST as usize - first));
+        let mut beyond = Outflow::new(Some(&windows), 8).with_head(2 * WINDOW_FIRST as usize);
+        assert_eq!(room(&mut beyond, 1), None);
     }
 
     #[test]

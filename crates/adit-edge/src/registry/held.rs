@@ -74,6 +74,8 @@ fn version_at(now: SystemTime) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use adit_policy::grant::Grant;
     use adit_policy::host::Hostname;
     use adit_policy::ingress::Claims;
@@ -90,6 +92,7 @@ mod tests {
             json: json.as_bytes().into(),
             claims: Claims::default(),
             layers: Layers::default(),
+            order: Arc::default(),
         }))
     }
 

@@ -139,7 +139,7 @@ mod tests {
         for about in ["*", "*.x"] {
             loud.add(&pattern(about), Layer { base: word.clone(), paths: Vec::new() });
         }
-        words.hear(Uuid::from_u128(1), loud);
+        words.hear(Uuid::from_u128(1), Word { layers: loud, ..Word::default() });
         let policies = words.policies(&snapshot, &routes, &claimants);
         for (host, heard) in [
             ("e.x", true),

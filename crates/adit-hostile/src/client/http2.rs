@@ -154,7 +154,11 @@ fn take(buffer: &mut Vec<u8>) -> Option<(u8, u8, u32, Vec<u8>)> {
 /// The status at the start of a field section: an entry of the static table, or digits.
 fn status(section: &[u8]) -> Option<u16> {
     match section {
-        // Sizes of the table come first where they change.
+        // Sizes of the table come first where they change: five bits, and more bytes if all of them are set.
+        [0x3f, rest @ ..] => {
+            let last = rest.iter().position(|byte| byte & 0x80 == 0)?;
+            status(rest.get(last + 1..)?)
+        }
         [size, rest @ ..] if size >> 5 == 1 => status(rest),
         [indexed @ 0x88..=0x8e, ..] => {
             [200, 204, 206, 304, 400, 404, 500].get(usize::from(indexed - 0x88)).copied()

@@ -21,7 +21,7 @@ use super::request::{Chunk, RequestBody};
 use crate::StreamError;
 use crate::framing::{BodyWriter, H2Writer, QuicWriter, header_map, pour};
 use crate::limits::{HEAD_READ, INLINE_BODY_MAX};
-use crate::window::Windows;
+use crate::window::{Outflow, Windows};
 
 /// Our own field on HTTP/2: why the origin could not be reached. cloudflared says nothing there.
 pub(crate) const CAUSE: &str = "adit-cause";
@@ -101,14 +101,15 @@ impl Reply {
                 // An accepted upgrade is bytes, whatever was asked.
                 let bytes = status == 101 || fields.get("content-length").is_some();
                 let framed = wants_trailers && !end && !bytes;
-                let sent = first.len();
+                let outflow = Outflow::new(windows.as_ref(), send.stream()).with_head(first.len());
                 let send = head_quic(send, status, fields, framed, first, end).await?;
-                Ok(ReplyBody(BodyWriter::quic(send, framed, windows.as_ref()).sent(sent)))
+                Ok(ReplyBody(BodyWriter::quic(send, framed, outflow)))
             }
             Inner::H2 { send, windows, .. } => {
-                let sent = first.len();
+                let stream = u32::from(send.stream_id()).into();
+                let outflow = Outflow::new(windows.as_ref(), stream).with_head(first.len());
                 let send = head_h2(send, status, fields, first, end).await?;
-                Ok(ReplyBody(BodyWriter::h2(send, windows.as_ref()).sent(sent)))
+                Ok(ReplyBody(BodyWriter::h2(send, outflow)))
             }
         }
     }

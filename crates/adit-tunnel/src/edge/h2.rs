@@ -24,7 +24,7 @@ use crate::connector::ConfigurationApplied;
 use crate::control::push;
 use crate::framing::{BodyWriter, H2Reader, H2Writer};
 use crate::limits::{self, IDLE_TIMEOUT, KEEP_ALIVE, SUSPECT_AFTER};
-use crate::window::Windows;
+use crate::window::{Outflow, Windows};
 use crate::{LinkClosed, SendError};
 
 /// The sending side of an HTTP/2 connection, and the word about its end.
@@ -201,7 +201,9 @@ impl Sender {
         };
         let ends = body.is_none() && head.kind == StreamKind::Http;
         let (response, stream) = send.send_request(request, ends).map_err(|_| SendError::NotSent)?;
-        let sink = BodyWriter::h2(H2Writer::new(stream, ends), guard.windows());
+        let send = H2Writer::new(stream, ends);
+        let outflow = Outflow::new(guard.windows(), send.stream());
+        let sink = BodyWriter::h2(send, outflow);
         let (response, upload) = match body.take() {
             Some(body) => with_body(body, sink, response, &guard).await?,
             None if ends => (answer(response, &guard).await?, Upload::Done),

@@ -16,7 +16,7 @@ use super::{InFlight, RequestHead};
 use crate::SendError;
 use crate::framing::{BodyWriter, QuicWriter, pairs};
 use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
-use crate::window::Windows;
+use crate::window::{Outflow, Windows};
 
 /// Sends the head, pumps the body and waits for the head of the answer.
 pub(super) async fn send<B>(
@@ -35,7 +35,8 @@ where
     send.chunk(encoded).await.map_err(|_| SendError::NotSent)?;
     let (answer, rest, upload) = match body.take() {
         Some(body) => {
-            let sink = BodyWriter::quic(send, framed, guard.windows());
+            let outflow = Outflow::new(guard.windows(), send.stream());
+            let sink = BodyWriter::quic(send, framed, outflow);
             with_body(body, sink, &mut recv, &guard).await?
         }
         None => {
@@ -98,7 +99,8 @@ fn encode(head: &RequestHead<'_>, has_body: bool, framed: bool) -> BytesMut {
 /// No body: the stream ends here, unless it goes on as bytes both ways.
 fn without_body(kind: StreamKind, mut send: QuicWriter, guard: &InFlight) -> Upload {
     if kind != StreamKind::Http {
-        return Upload::Kept(BodyWriter::quic(send, false, guard.windows()));
+        let outflow = Outflow::new(guard.windows(), send.stream());
+        return Upload::Kept(BodyWriter::quic(send, false, outflow));
     }
     send.finish();
     Upload::Done
