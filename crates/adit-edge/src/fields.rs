@@ -2,6 +2,7 @@
 
 use adit_policy::field;
 use bytes::{BufMut as _, BytesMut};
+use http::Version;
 use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 
@@ -11,9 +12,9 @@ use crate::rescue::Problem;
 /// Drops look-alikes, joins cookies, and refuses lengths and hosts that can be read in two ways.
 ///
 /// # Errors
-/// [`Problem::BadRequest`] for such a length, and for a host with user information.
+/// [`Problem::BadRequest`] for such a length, for a host with user information, and for a target without a path over HTTP/2.
 pub(crate) fn receive(edge: &Edge, head: &mut Parts) -> Result<(), Problem> {
-    if names_user(head) {
+    if names_user(head) || lacks_path(head) {
         return Err(Problem::BadRequest);
     }
     let headers = &mut head.headers;
@@ -23,6 +24,13 @@ pub(crate) fn receive(edge: &Edge, head: &mut Parts) -> Result<(), Problem> {
     }
     join_cookies(headers);
     field::content_length(headers).map(drop).map_err(|_| Problem::BadRequest)
+}
+
+/// Whether a request over HTTP/2 has a query and no path, which is malformed (RFC 9113, section 8.3.1). An absolute URL over
+/// HTTP/1 may have one.
+fn lacks_path(head: &Parts) -> bool {
+    let target = head.uri.path_and_query();
+    head.version == Version::HTTP_2 && target.is_some_and(|target| target.as_str().starts_with('?'))
 }
 
 /// Whether the host is written with user information, `user@host`: what is before `@` is a host to some (RFC 9110, section 4.2.4).
@@ -51,6 +59,19 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_absolute_url_of_http1_may_lack_its_path() {
+        for (version, target, expected) in [
+            (Version::HTTP_2, "https://a.example?q", true),
+            (Version::HTTP_2, "https://a.example/?q", false),
+            (Version::HTTP_11, "http://a.example?q", false),
+            (Version::HTTP_11, "/x?q", false),
+        ] {
+            let request = http::Request::builder().version(version).uri(target).body(()).unwrap();
+            assert_eq!(lacks_path(&request.into_parts().0), expected, "{version:?} {target}");
+        }
+    }
 
     #[test]
     fn cookies_come_in_one_field() {

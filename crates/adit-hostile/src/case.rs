@@ -326,16 +326,28 @@ pub(crate) fn data(bytes: &str) -> Step {
     Step::Data(bytes.into())
 }
 
-/// Puts the published name and the number of this run into bytes: `{host}`, in upper case `{HOST}`, with one letter in upper
-/// case `{Host}`, without its first label `{lane}`, and `{id}`.
-pub(crate) fn filled(bytes: &[u8], host: &str, id: &str) -> Vec<u8> {
+/// What one run of a case puts in place of the words in braces.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// The published name.
+    pub(crate) host: String,
+    /// A number that is used once.
+    pub(crate) id: String,
+    /// The client's address.
+    pub(crate) client: String,
+}
+
+/// Puts the names of a run into bytes: `{host}`, in upper case `{HOST}`, with one letter in upper case `{Host}`, without its first
+/// label `{lane}`; `{id}`; `{client}`.
+pub(crate) fn filled(bytes: &[u8], names: &Names) -> Vec<u8> {
+    let Names { host, id, client } = names;
     let (upper, (label, lane)) = (host.to_ascii_uppercase(), host.split_once('.').unwrap_or_default());
-    let mixed: String =
-        label.chars().map(|letter| letter.to_ascii_uppercase()).take(1).chain(host.chars().skip(1)).collect();
-    let places = [("{host}", host), ("{HOST}", &upper), ("{Host}", &mixed), ("{lane}", lane), ("{id}", id)];
-    places
-        .into_iter()
-        .fold(bytes.to_vec(), |bytes, (from, to)| replaced(&bytes, from.as_bytes(), to.as_bytes()))
+    let first = label.chars().take(1).map(|letter| letter.to_ascii_uppercase());
+    let mixed: String = first.chain(host.chars().skip(1)).collect();
+    let places =
+        [("{host}", host), ("{HOST}", &upper), ("{Host}", &mixed), ("{id}", id), ("{client}", client)];
+    let places = places.map(|(from, to)| (from, to.as_str())).into_iter().chain([("{lane}", lane)]);
+    places.fold(bytes.to_vec(), |bytes, (from, to)| replaced(&bytes, from.as_bytes(), to.as_bytes()))
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -356,9 +368,10 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_filled_in_everywhere() {
-        assert_eq!(filled(b"{host}/{id}?{id}", "a.test", "7"), b"a.test/7?7");
-        assert_eq!(filled(b"{HOST} {Host} {lane}", "ab.test", "7"), b"AB.TEST Ab.test test");
-        assert_eq!(filled(b"plain", "a", "b"), b"plain");
+        let names = Names { host: "ab.test".into(), id: "7".into(), client: "127.1.0.1".into() };
+        assert_eq!(filled(b"{host}/{id}?{id}", &names), b"ab.test/7?7");
+        assert_eq!(filled(b"{HOST} {Host} {lane} {client}", &names), b"AB.TEST Ab.test test 127.1.0.1");
+        assert_eq!(filled(b"plain", &names), b"plain");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod http2;
 mod http3;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_testkit::{Edge, Visitor, visitor3::Visitor3};
@@ -38,19 +39,28 @@ impl fmt::Display for Reply {
     }
 }
 
-/// All clients of one edge.
+/// A client of each protocol at one address.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    plain: std::net::SocketAddr,
+    /// The address that they connect from.
+    pub(crate) address: IpAddr,
+    plain: Visitor,
     tls: Visitor,
     http2: Visitor,
     http3: Visitor3,
 }
 
 impl Clients {
-    /// Clients that trust the edge.
-    pub(crate) fn of(edge: &Edge) -> Self {
-        Self { plain: edge.http, tls: edge.visitor(), http2: edge.visitor().http2(), http3: edge.visitor3() }
+    /// Clients that trust the edge and connect from an address of loopback.
+    pub(crate) fn of(edge: &Edge, address: IpAddr) -> Self {
+        let tls = edge.visitor().from_address(address);
+        Self {
+            address,
+            plain: Visitor::plain(edge.http).from_address(address),
+            http2: tls.clone().http2(),
+            tls,
+            http3: edge.visitor3_from(address),
+        }
     }
 
     /// Sends a request on a connection of its own, opened for `name`.
@@ -64,7 +74,7 @@ impl Clients {
         let sending = async {
             match (sent, protocol) {
                 (Sent::Bytes(bytes, after), Protocol::Plain) => {
-                    http1::plain(self.plain, bytes, *after, patience).await
+                    http1::plain(&self.plain, bytes, *after, patience).await
                 }
                 (Sent::Bytes(bytes, after), _) => http1::tls(&self.tls, name, bytes, *after, patience).await,
                 (Sent::Steps(steps), Protocol::Http3) => {

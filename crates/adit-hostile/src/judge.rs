@@ -1,6 +1,6 @@
 //! The judge: whether what an origin saw of a case is what it may see.
 
-use crate::case::{Case, Expect, Reading, filled};
+use crate::case::{Case, Expect, Names, Reading, filled};
 use crate::client::Reply;
 use crate::origin::{Entry, State};
 use crate::read::{Message, values};
@@ -37,8 +37,7 @@ const NOT_IN_TRAILERS: [&str; 10] = [
 /// What happened.
 #[derive(Debug)]
 pub(crate) struct Observed {
-    pub(crate) host: String,
-    pub(crate) id: String,
+    pub(crate) names: Names,
     /// What the client got.
     pub(crate) reply: Reply,
     /// What the client got who asked afterwards for the same, where the case has one.
@@ -67,7 +66,7 @@ pub(crate) fn judge(case: &Case, observed: &Observed) -> Result<(), String> {
             State::Open => return Err("the origin was left with a request that never ends".to_owned()),
             // There, the first request may arrive as it is; its answer must not be shared.
             _ if matches!(case.expect, Expect::NotShared(_)) => {}
-            State::Broken | State::Whole => clean(entry)?,
+            State::Broken | State::Whole => clean(entry, &observed.names.client)?,
         }
     }
     match &case.expect {
@@ -118,7 +117,7 @@ fn not_shared(observed: &Observed) -> Result<(), String> {
 }
 
 /// A request without anything that a client must not get to an origin.
-fn clean(entry: &Entry) -> Result<(), String> {
+fn clean(entry: &Entry, client: &str) -> Result<(), String> {
     let message = &entry.message;
     for (name, value) in message.fields.iter().chain(&message.trailers) {
         let written = String::from_utf8_lossy(name).into_owned();
@@ -131,7 +130,7 @@ fn clean(entry: &Entry) -> Result<(), String> {
         }
     }
     for name in ["x-forwarded-for", "x-real-ip"] {
-        if message.values(name).iter().any(|value| *value != b"127.0.0.1") {
+        if message.values(name).iter().any(|value| *value != client.as_bytes()) {
             return Err(format!("`{name}` is not the client's address"));
         }
     }
@@ -154,11 +153,11 @@ fn folded(name: &str) -> String {
 }
 
 fn means(message: &Message, reading: &Reading, observed: &Observed) -> Result<(), String> {
-    let fill = |bytes: &[u8]| filled(bytes, &observed.host, &observed.id);
+    let fill = |bytes: &[u8]| filled(bytes, &observed.names);
     let hosts = message.values("host");
     let host = hosts.first().copied().unwrap_or_default();
     let other = reading.any_host || reading.fields.iter().any(|(name, _)| name == "host");
-    if !other && host != observed.host.as_bytes() {
+    if !other && host != observed.names.host.as_bytes() {
         return Err(format!("Host is `{}`", String::from_utf8_lossy(host)));
     }
     let parts = [
@@ -222,7 +221,8 @@ mod tests {
         let body = seen.first().map(|bytes| bytes.to_vec()).unwrap_or_default();
         let reply = Reply { status: Some(200), body, ended: String::new() };
         let seen = seen.iter().map(|bytes| entry(bytes)).collect();
-        Observed { host: "a.test".into(), id: "7".into(), reply, second: None, seen, next: Ok(()) }
+        let names = Names { host: "a.test".into(), id: "7".into(), client: "127.0.0.1".into() };
+        Observed { names, reply, second: None, seen, next: Ok(()) }
     }
 
     const GOOD: &[u8] = b"GET /7 HTTP/1.1\r\nHost: a.test\r\nX-Kept: 1\r\n\r\n";

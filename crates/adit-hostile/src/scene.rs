@@ -22,7 +22,7 @@ const POLICY: &str = "
   keys-static.LANE.example.test: { cache: static }
   keys-page.LANE.example.test: { cache: { key: [host, path, query(page)] } }
   keys-not.LANE.example.test: { cache: { key: [host, path, query(!utm_source)] } }
-  keys-cookie.LANE.example.test: { cache: { key: [host, path, query, cookie(lang)] } }
+  keys-cookie.LANE.example.test: { cache: { ignore: set-cookie, key: [host, path, query, cookie(lang)] } }
   keys-plain.LANE.example.test: { cache: true }";
 
 /// What the connector of a lane serves.

@@ -125,7 +125,16 @@ impl RequestChecker {
             }
             State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => {}
         }
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
+        let end = memchr::memchr(b'\n', bytes);
+        if self.state == State::ChunkSize {
+            let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+            // An extension is made of tokens and quoted strings (RFC 9112, section 7.1.1); the parser passes over it.
+            if let Some(at) = line.iter().position(|byte| byte.is_ascii_control() && !b"\t\r".contains(byte))
+            {
+                return Err((at, Ambiguous));
+            }
+        }
+        let Some(end) = end else {
             self.line.push(bytes);
             return Ok(bytes.len());
         };
@@ -329,6 +338,8 @@ mod tests {
             "+5\r\n",
             "5\n",
             "5x\r\n",
+            "5;a=\0\r\n",
+            "5;a=\x7f",
             "5\r\nhelloX\r\n",
             "0\r\nX: y\n",
             "00000000000000005\r\n",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,6 +97,15 @@ impl Edge {
     #[must_use]
     pub fn visitor3(&self) -> Visitor3 {
         Visitor3::new(self.https, &self.file("data/tunnel-ca.pem"))
+    }
+
+    /// The same, connecting from this loopback address.
+    ///
+    /// # Panics
+    /// When there is no socket.
+    #[must_use]
+    pub fn visitor3_from(&self, ip: IpAddr) -> Visitor3 {
+        Visitor3::from_address(ip, self.https, &self.file("data/tunnel-ca.pem"))
     }
 
     /// The same, who looks for it somewhere else.

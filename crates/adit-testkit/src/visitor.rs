@@ -1,6 +1,6 @@
 //! Visitors: HTTP/1.1 and HTTP/2 over TLS, plain HTTP, and WebSockets over both.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -54,6 +54,8 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Visitor {
     address: SocketAddr,
+    /// The loopback address to connect from; the system's choice without one.
+    from: Option<IpAddr>,
     tls: Option<Arc<ClientConfig>>,
     http2: bool,
     /// Bytes that may be sent before a response is read, on each stream of HTTP/2; `None` for the library's choice.
@@ -93,7 +95,7 @@ impl Visitor {
             .with_root_certificates(roots(authority))
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
+        Self { address, from: None, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// One whose TLS is old: version 1.2, and RSA keys alone.
@@ -107,7 +109,7 @@ impl Visitor {
         let builder = ClientConfig::builder_with_provider(Arc::new(provider));
         let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
         let tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
-        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
+        Self { address, from: None, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// One who begins each time anew, and offers X25519 alone.
@@ -122,13 +124,13 @@ impl Visitor {
         let builder = builder.with_safe_default_protocol_versions().unwrap();
         let mut tls = builder.with_root_certificates(roots(authority)).with_no_client_auth();
         tls.resumption = rustls::client::Resumption::disabled();
-        Self { address, tls: Some(Arc::new(tls)), http2: false, window: None }
+        Self { address, from: None, tls: Some(Arc::new(tls)), http2: false, window: None }
     }
 
     /// A visitor without TLS.
     #[must_use]
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, http2: false, window: None }
+        Self { address, from: None, tls: None, http2: false, window: None }
     }
 
     /// The same with a certificate of his own.
@@ -146,6 +148,24 @@ impl Visitor {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         self.tls = Some(Arc::new(tls));
         self
+    }
+
+    /// The same, connecting from this loopback address.
+    #[must_use]
+    pub fn from_address(mut self, ip: IpAddr) -> Self {
+        self.from = Some(ip);
+        self
+    }
+
+    /// A TCP connection to the edge.
+    ///
+    /// # Errors
+    /// When the edge does not take it.
+    pub async fn dial(&self) -> std::io::Result<TcpStream> {
+        let Some(ip) = self.from else { return TcpStream::connect(self.address).await };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(ip, 0))?;
+        socket.connect(self.address).await
     }
 
     /// The same on HTTP/2.
@@ -173,7 +193,7 @@ impl Visitor {
     /// # Panics
     /// When the name is none, or this visitor has no TLS.
     pub async fn raw(&self, host: &str) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = self.dial().await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(host.to_owned()).unwrap();
         TlsConnector::from(self.tls.clone().expect("a visitor with TLS")).connect(name, stream).await
@@ -200,7 +220,7 @@ impl Visitor {
         if self.tls.is_some() {
             return self.over(self.raw(host).await?).await;
         }
-        self.over(TcpStream::connect(self.address).await?).await
+        self.over(self.dial().await?).await
     }
 
     async fn over<S>(&self, stream: S) -> std::io::Result<Sender>

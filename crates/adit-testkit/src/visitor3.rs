@@ -1,6 +1,6 @@
 //! Visitors on HTTP/3: with another implementation for requests, and by hand for what it does not know.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +43,15 @@ impl Visitor3 {
     /// When the authority's file is not one, or there is no socket.
     #[must_use]
     pub fn new(address: SocketAddr, authority: &Path) -> Self {
+        Self::from_address([127, 0, 0, 1].into(), address, authority)
+    }
+
+    /// The same, connecting from this loopback address.
+    ///
+    /// # Panics
+    /// When the authority's file is not one, or there is no socket.
+    #[must_use]
+    pub fn from_address(from: IpAddr, address: SocketAddr, authority: &Path) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -51,7 +60,7 @@ impl Visitor3 {
         let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let crypto = QuicClientConfig::try_from(Arc::new(tls)).unwrap();
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut endpoint = quinn::Endpoint::client(SocketAddr::new(from, 0)).unwrap();
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
         Self { endpoint, address }
     }

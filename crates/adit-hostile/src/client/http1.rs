@@ -1,12 +1,10 @@
 //! HTTP/1.1 by hand.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use adit_testkit::Visitor;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Reply;
@@ -15,12 +13,12 @@ use crate::scene::ARRIVES;
 
 /// Without TLS.
 pub(super) async fn plain(
-    address: SocketAddr,
+    visitor: &Visitor,
     bytes: &[u8],
     after: After,
     patience: Duration,
 ) -> io::Result<Reply> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = visitor.dial().await?;
     stream.set_nodelay(true)?;
     if after == After::Dies {
         stream.set_zero_linger()?;

@@ -144,7 +144,7 @@ fn listed() -> Vec<Case> {
         let mut case =
             CORPUS.at_most(format!("the edge's {name}, listed in Connection"), ask(&lines), "GET", "/{id}");
         if name == "X-Forwarded-For" || name == "X-Real-IP" {
-            case = case.field(name, &["127.0.0.1"]);
+            case = case.field(name, &["{client}"]);
         }
         cases.push(case);
     }
