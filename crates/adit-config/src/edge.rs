@@ -192,7 +192,7 @@ fn decode(root: &Node, files: Files, findings: &mut Findings) -> Option<EdgeFile
     let acme = table.take("acme").and_then(|node| acme::decode(node, findings));
     let http3 = table.take("http3").and_then(|node| yaml::boolean(node, findings));
     let (defaults, hostnames) = (table.take("defaults"), table.take("hostnames"));
-    let names = hostnames::decode(defaults, hostnames, files, findings);
+    let names = hostnames::decode(defaults, hostnames, !ports.is_empty(), files, findings);
     let trusted = table.take("trusted").and_then(|node| trusted::decode(node, findings));
     let cache = cache::decode(table.take("cache"), data_dir.unwrap_or("data"), findings);
     let limits = table.take("limits").and_then(|node| limits::decode(node, findings));

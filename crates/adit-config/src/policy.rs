@@ -82,7 +82,7 @@ impl Decoder<'_> {
             };
             let patch = self.patch(&mut table);
             table.finish(self.findings);
-            layers.extend(path.map(|path| PathLayer { path, patch, alone: false }));
+            layers.extend(path.map(|path| PathLayer { path, patch }));
         }
         layers
     }

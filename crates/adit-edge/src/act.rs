@@ -42,7 +42,7 @@ pub(crate) enum Act {
 /// [`Problem::TooLarge`] for a body that is announced larger than is let through, [`Problem::BadRequest`] and
 /// [`Problem::AmbiguousPath`] for a path that is rewritten to what cannot be forwarded.
 pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> {
-    let routed = admitted.into_routed();
+    let routed = admitted.into_arrival();
     let settings = routed.settings();
     let path = head.uri.path().to_owned();
     let asked = Asked { host: routed.authority(), path: &path, query: head.uri.query() };

@@ -10,44 +10,85 @@ use adit_policy::policy::Settings;
 use adit_policy::policy::address::Addresses;
 use adit_policy::policy::bans::{Banned, Bans, Full, Site};
 use adit_policy::policy::limit::{Ban, DenyMode};
+use adit_policy::snapshot::TunnelId;
 use arc_swap::ArcSwap;
 use http::{Method, StatusCode};
 use tokio::sync::watch;
 
+use crate::context::RequestContext;
+use crate::registry::View;
 use crate::rescue::Problem;
 use crate::route::Routed;
 
-/// The proof that a visitor may come.
-pub(crate) struct Permitted(Routed);
+/// What passes the gate, guard and limit: a request, or a stream that the edge does not read.
+pub(crate) trait Arrival {
+    /// Who sent it, and how it came.
+    fn request(&self) -> &RequestContext;
 
-impl Permitted {
-    /// The request, for the next stage.
-    pub(crate) fn into_routed(self) -> Routed {
+    /// What it sees of the world.
+    fn view(&self) -> &View;
+
+    /// How it is treated.
+    fn settings(&self) -> &Settings;
+
+    /// The host that it is for; `None` for a port, which has no name.
+    fn host(&self) -> Option<&str>;
+
+    /// The tunnel that it is for.
+    fn tunnel(&self) -> TunnelId;
+
+    /// Its name, if it has one, and its tunnel.
+    fn site(&self) -> Site<'_> {
+        Site { name: self.host().unwrap_or_default(), tunnel: Some(self.tunnel()) }
+    }
+
+    /// What limits count it under.
+    fn counted_as(&self) -> &str;
+}
+
+/// The proof that a visitor may come.
+pub(crate) struct Permitted<A = Routed>(A);
+
+impl<A> Permitted<A> {
+    /// The request or stream, for the next stage.
+    pub(crate) fn into_arrival(self) -> A {
         self.0
     }
 }
 
-impl Deref for Permitted {
-    type Target = Routed;
+impl<A> Deref for Permitted<A> {
+    type Target = A;
 
-    fn deref(&self) -> &Routed {
+    fn deref(&self) -> &A {
         &self.0
     }
 }
 
-/// Lets a request pass, or says why not. There is no other way to make a [`Permitted`].
+/// Lets a request pass, or says why not.
+///
+/// # Errors
+/// Those of [`permit`], and [`Problem::Method`] for a method that is not let through.
+pub(crate) fn guard(routed: Routed, method: &Method) -> Result<Permitted, Problem> {
+    let permitted = permit(routed)?;
+    match &permitted.settings().methods {
+        Some(methods) if !methods.contains(method) => Err(Problem::Method(methods.clone())),
+        _ => Ok(permitted),
+    }
+}
+
+/// Lets a request or a stream pass, or says why not. There is no other way to make a [`Permitted`].
 ///
 /// # Errors
 /// [`Problem::Banned`], [`Problem::Denied`] or [`Problem::Dropped`] for an address that may not come,
-/// [`Problem::ShutOff`] and [`Problem::Maintenance`] for a name out of service, [`Problem::Method`] for a method that is
-/// not let through.
-pub(crate) fn guard(routed: Routed, method: &Method) -> Result<Permitted, Problem> {
-    let (edge, client, settings) = (routed.request().edge(), routed.request().client, routed.settings());
-    if edge.doors.is_blocked(client.ip, routed.site()) {
+/// [`Problem::ShutOff`] and [`Problem::Maintenance`] for a name out of service.
+pub(crate) fn permit<A: Arrival>(arrival: A) -> Result<Permitted<A>, Problem> {
+    let (edge, client, settings) = (arrival.request().edge(), arrival.request().client, arrival.settings());
+    if edge.doors.is_blocked(client.ip, arrival.site()) {
         edge.metrics.denied("banned");
         return Err(refusal(settings, Problem::Banned));
     }
-    if routed.view().snapshot.shutoff().includes(routed.host().as_str()) {
+    let shutoff = arrival.view().snapshot.shutoff();
+    if arrival.host().map_or_else(|| shutoff.is_everything(), |host| shutoff.includes(host)) {
         return Err(Problem::ShutOff);
     }
     let is_denied = settings.deny.as_ref().is_some_and(|deny| deny.includes(client.ip));
@@ -58,10 +99,7 @@ pub(crate) fn guard(routed: Routed, method: &Method) -> Result<Permitted, Proble
     if let Some(text) = &settings.maintenance {
         return Err(Problem::Maintenance(text.clone()));
     }
-    match &settings.methods {
-        Some(methods) if !methods.contains(method) => Err(Problem::Method(methods.clone())),
-        _ => Ok(Permitted(routed)),
-    }
+    Ok(Permitted(arrival))
 }
 
 fn refusal(settings: &Settings, problem: Problem) -> Problem {

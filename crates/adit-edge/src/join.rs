@@ -288,7 +288,9 @@ impl Registrar for Join {
         if self.edge.registry.mark_own_rules(&session) && session.managed {
             warn_of_own_rules(&session);
         }
-        let (word, unread) = words::read(&configuration, self.edge.read_policy);
+        let (word, mut unread) = words::read(&configuration, self.edge.read_policy);
+        let view = self.edge.registry.view();
+        unread.extend(words::beyond_us(&view.snapshot, session.tunnel, &word.rules));
         let claims = claims(&configuration);
         let gates = read_gates(&configuration);
         let said = (word, gates.clone());

@@ -4,7 +4,8 @@
 //! it speaks, [`tls`] ends TLS, `visitor` speaks HTTP, `serve` runs the stages over a `context`, `route`
 //! finds the tunnel, `upstream` asks a connection, `forward` carries heads and bodies, `rescue` turns errors into
 //! answers, `record` writes what happened. Beside them, `join` takes tunnel connections in, [`registry`] holds
-//! them, `ports` leads bytes without HTTP through them, and `passthrough` TLS that is not ours to read.
+//! them, `ports` leads bytes without HTTP through them, and `passthrough` TLS that is not ours to read; `stream` takes
+//! both through the gate that requests pass.
 //!
 //! It knows no files, no YAML and no certificate authority: it is given a Snapshot and a table of certificates.
 
@@ -72,6 +73,8 @@ mod complaints;
 
 mod ports;
 
+mod stream;
+
 mod passthrough;
 
 mod quick;
@@ -80,13 +83,10 @@ pub mod registry;
 
 pub mod endpoints;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use adit_cache::Store;
 use adit_policy::policy::Layer;
-use adit_policy::policy::bans::Site;
-use adit_policy::port::Port;
 use adit_policy::snapshot::Snapshot;
 use adit_telemetry::access_log::AccessLog;
 use adit_telemetry::metrics::EdgeMetrics;
@@ -159,20 +159,6 @@ impl Edge {
             gated: cache::Gated::default(),
             complaints: complaints::Complaints::default(),
         })
-    }
-
-    /// Whether an address may not reach a name, where no answer can say so.
-    pub(crate) fn is_closed_to(&self, address: IpAddr, name: &str) -> bool {
-        let view = self.registry.view();
-        let tunnel = view.routes.find(name).map(|route| route.tunnel);
-        view.snapshot.shutoff().includes(name) || self.doors.is_blocked(address, Site { name, tunnel })
-    }
-
-    /// Whether an address may not reach a port.
-    pub(crate) fn is_port_closed_to(&self, address: IpAddr, port: &Port) -> bool {
-        let view = self.registry.view();
-        let tunnel = view.snapshot.tunnel_by_name(&port.tunnel).map(|tunnel| tunnel.id);
-        view.snapshot.shutoff().is_everything() || self.doors.is_blocked(address, Site { name: "", tunnel })
     }
 
     /// Puts a new configuration in force: for handshakes and requests from now on.

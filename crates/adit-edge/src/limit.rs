@@ -23,7 +23,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName};
 
-use crate::guard::Permitted;
+use crate::guard::{Arrival, Permitted};
 use crate::rescue::Problem;
 use crate::route::Routed;
 use crate::tls::Identity;
@@ -34,28 +34,28 @@ use store::{Store, Visitors};
 const RULES_MAX: usize = 20_000;
 
 /// The proof that a request was counted.
-pub(crate) struct Admitted {
-    routed: Routed,
+pub(crate) struct Admitted<A = Routed> {
+    arrival: A,
     ticket: Option<Ticket>,
 }
 
-impl Admitted {
+impl<A> Admitted<A> {
     /// Takes what counts the request as running; it is held as long as the request runs.
     pub(crate) fn take_ticket(&mut self) -> Option<Ticket> {
         self.ticket.take()
     }
 
-    /// The request, for the next stage.
-    pub(crate) fn into_routed(self) -> Routed {
-        self.routed
+    /// The request or stream, for the next stage.
+    pub(crate) fn into_arrival(self) -> A {
+        self.arrival
     }
 }
 
-impl Deref for Admitted {
-    type Target = Routed;
+impl<A> Deref for Admitted<A> {
+    type Target = A;
 
-    fn deref(&self) -> &Routed {
-        &self.routed
+    fn deref(&self) -> &A {
+        &self.arrival
     }
 }
 
@@ -68,54 +68,49 @@ pub(crate) struct Exceeded {
     pub(crate) wait: u64,
 }
 
-/// Counts a request. There is no other way to make an [`Admitted`].
+/// Counts a request or a stream, which has no fields. There is no other way to make an [`Admitted`].
 ///
 /// # Errors
 /// [`Problem::TooOften`] and [`Problem::TooMuch`].
-pub(crate) fn admit(permitted: Permitted, headers: &HeaderMap) -> Result<Admitted, Problem> {
-    let routed = permitted.into_routed();
-    let (edge, settings) = (routed.request().edge(), routed.settings());
+pub(crate) fn admit<A: Arrival>(
+    permitted: Permitted<A>,
+    headers: &HeaderMap,
+) -> Result<Admitted<A>, Problem> {
+    let arrival = permitted.into_arrival();
+    let (edge, settings) = (arrival.request().edge(), arrival.settings());
     let limits = &edge.limits;
-    let who = |key: &LimitKey| limits.number(key, &routed, headers);
+    let who = |key: &LimitKey| limits.number(key, &arrival, headers);
     if let Some(rule) = &settings.rate_limit
-        && let Err(exceeded) = limits.check(&routed.rule(), rule, who(&rule.key))
+        && let Err(exceeded) = limits.check(&rule_id(&arrival), rule, who(&rule.key))
     {
         edge.metrics.denied("rate_limited");
         return Err(Problem::TooOften(exceeded));
     }
     let ticket = match &settings.concurrency {
-        Some(rule) => Some(limits.enter(&routed.rule(), rule, who(&rule.key)).ok_or_else(|| {
+        Some(rule) => Some(limits.enter(&rule_id(&arrival), rule, who(&rule.key)).ok_or_else(|| {
             edge.metrics.denied("too_many_at_once");
             Problem::TooMuch
         })?),
         None => None,
     };
-    Ok(Admitted { routed, ticket })
+    Ok(Admitted { arrival, ticket })
 }
 
 /// What tells a rule's counters from those of others: its tunnel, and the name and path that it is for. So visitors of one
 /// tunnel are never counted by what another one says, nor against its limits.
 type RuleId = (TunnelId, Arc<str>);
 
-impl Routed {
-    fn rule(&self) -> RuleId {
-        (self.route().tunnel, self.settings().scope.clone())
-    }
+fn rule_id(arrival: &impl Arrival) -> RuleId {
+    (arrival.tunnel(), arrival.settings().scope.clone())
 }
 
 type Gcra = RateLimiter<u64, Store, MonotonicClock, NoOpMiddleware<Instant>>;
 
-/// One rule at work.
-#[derive(Debug)]
-struct Table {
-    rule: RateLimit,
-    gcra: Gcra,
-}
-
 /// All rules.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    tables: RwLock<HashMap<RuleId, Arc<Table>>>,
+    /// By tunnel, and by what the rule is said about and the rule itself: two connectors of a tunnel may say different ones.
+    tables: RwLock<HashMap<(TunnelId, u64), Arc<Gcra>>>,
     visitors: Arc<Visitors>,
     running: Arc<Mutex<HashMap<u64, u32>>>,
     keys: RandomState,
@@ -124,15 +119,16 @@ pub(crate) struct Limits {
 impl Limits {
     fn check(&self, id: &RuleId, rule: &RateLimit, who: u64) -> Result<(), Exceeded> {
         let table = self.table(id, rule);
-        table.gcra.check_key(&who).map_err(|until| {
+        table.check_key(&who).map_err(|until| {
             let wait = until.wait_time_from(MonotonicClock.now());
             Exceeded { limit: rule.burst.saturating_add(1), wait: wait.as_secs() + 1 }
         })
     }
 
-    fn table(&self, id: &RuleId, rule: &RateLimit) -> Arc<Table> {
+    fn table(&self, (tunnel, scope): &RuleId, rule: &RateLimit) -> Arc<Gcra> {
+        let key = (*tunnel, self.keys.hash_one((scope, rule)));
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = tables.get(id).filter(|table| table.rule == *rule) {
+        if let Some(table) = tables.get(&key) {
             return table.clone();
         }
         drop(tables);
@@ -140,12 +136,7 @@ impl Limits {
         if tables.len() >= RULES_MAX {
             shares::cut(&mut tables, RULES_MAX / 2, |(tunnel, _), _| *tunnel);
         }
-        let known = tables.get(id).filter(|table| table.rule == *rule).cloned();
-        known.unwrap_or_else(|| {
-            let table = Arc::new(Table { rule: rule.clone(), gcra: self.gcra(rule, id.0) });
-            tables.insert(id.clone(), table.clone());
-            table
-        })
+        tables.entry(key).or_insert_with(|| Arc::new(self.gcra(rule, *tunnel))).clone()
     }
 
     fn gcra(&self, rule: &RateLimit, tunnel: TunnelId) -> Gcra {
@@ -168,8 +159,8 @@ impl Limits {
     }
 
     /// Who is counted, at which name, as a number that nobody outside can aim at.
-    fn number(&self, key: &LimitKey, routed: &Routed, headers: &HeaderMap) -> u64 {
-        let (host, request) = (routed.host().as_str(), routed.request());
+    fn number(&self, key: &LimitKey, arrival: &impl Arrival, headers: &HeaderMap) -> u64 {
+        let (host, request) = (arrival.counted_as(), arrival.request());
         let value = match key {
             LimitKey::Address => None,
             LimitKey::All => return self.keys.hash_one(host),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use adit_http::forwarded::{self, Visit};
 use adit_http::websocket::{ByteStream, config, relay};
 use adit_policy::host::Hostname;
-use adit_policy::route::Route;
 use adit_telemetry::logging::chain;
 use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::SendError;
@@ -26,9 +25,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
-use crate::context::RequestContext;
-use crate::registry::View;
-use crate::upstream::{self, Destination, Unreached};
+use crate::limit::Admitted;
+use crate::rescue::Problem;
+use crate::stream::{self, Stream};
+use crate::upstream::{self, Unreached};
 use crate::worker::Worker;
 
 /// How long the far end may go on after the visitor has finished: a WebSocket has no half-close.
@@ -37,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Why a stream leads nowhere.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("nobody serves this name")]
-    UnknownHost,
     #[error(transparent)]
     Unreached(#[from] Unreached<SendError>),
     #[error(
@@ -52,15 +50,27 @@ enum Failed {
 /// Carries one connection to its end.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: impl AsyncRead + AsyncWrite + Unpin,
     remote: SocketAddr,
     name: Hostname,
 ) {
     let edge = &worker.edge;
+    let mut admitted = match stream::admit_name(worker, remote.ip(), &name) {
+        Ok(admitted) => admitted,
+        Err(Problem::UnknownHost) => {
+            edge.metrics.unknown_hosts.inc();
+            return;
+        }
+        // No answer can say so: the visitor's TLS is not ours.
+        Err(problem) => {
+            return tracing::debug!(%remote, %name, reason = problem.code(), "passthrough refused");
+        }
+    };
+    let _ticket = admitted.take_ticket();
     let _counted = GaugeGuard::new(edge.metrics.passthrough_sessions.clone());
     let carried = async {
-        let tunnel = open(worker, remote, &name).await?;
-        let (read, write) = split(stream);
+        let tunnel = open(&admitted, remote, &name).await?;
+        let (read, write) = split(client);
         let socket = WebSocketStream::from_raw_socket(tunnel, Role::Client, Some(config())).await;
         Ok(relay(read, write, ByteStream::new(socket), PATIENCE).await?)
     };
@@ -68,7 +78,6 @@ pub(crate) async fn serve(
         Ok(()) => tracing::debug!(%remote, %name, "passthrough ended"),
         // Either side may just go away.
         Err(Failed::Broken(error)) => tracing::debug!(%remote, %name, %error, "passthrough broke"),
-        Err(Failed::UnknownHost) => drop(edge.metrics.unknown_hosts.inc()),
         Err(error) => {
             edge.metrics.passthrough_failures.inc();
             if edge.complaints.may() {
@@ -79,21 +88,16 @@ pub(crate) async fn serve(
 }
 
 /// Opens a stream to the rule of a name, on the best connection that takes it.
-async fn open(worker: &Rc<Worker>, remote: SocketAddr, name: &Hostname) -> Result<Duplex, Failed> {
-    let view = worker.edge.registry.view().clone();
-    let route: &Route = view.routes.find(name.as_str()).ok_or(Failed::UnknownHost)?;
-    let request = RequestContext::of_stream(worker, remote.ip(), "https");
-    let find = |view: &View| view.routes.find(name.as_str()).cloned();
-    let to = Destination { view: &view, route, find: &find, udp: false };
-    let headers = headers(remote, name, &request.id_text());
+async fn open(admitted: &Admitted<Stream>, remote: SocketAddr, name: &Hostname) -> Result<Duplex, Failed> {
+    let headers = headers(remote, name, &admitted.request().id_text());
     let head = RequestHead {
         kind: StreamKind::WebSocket,
         method: &Method::GET,
         host: name.as_str(),
-        target: "/",
+        target: stream::PATH,
         headers: &headers,
     };
-    let answer = upstream::attempt(&request, &to, async |session| {
+    let answer = stream::open(admitted, async |session| {
         let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;
         sent.map_err(|error| upstream::Failed { may_repeat: error.is_connection_loss(), error })
     });

@@ -8,16 +8,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adit_policy::host::HostPattern;
-use adit_policy::port::{Port, PortProtocol};
-use adit_policy::route::Route;
+use adit_policy::port::Port;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::Edge;
-use crate::context::RequestContext;
 use crate::listener::{BindError, PortSocket, accept_tcp, bind_port};
-use crate::registry::{Session, View};
-use crate::upstream::{self, Destination, Failed, Unreached};
+use crate::rescue::Problem;
 use crate::worker::Worker;
 
 pub(crate) use tcp::serve as serve_tcp;
@@ -29,6 +25,12 @@ fn failed(edge: &Edge, remote: SocketAddr, port: &Port, cause: &str) {
         let (protocol, tunnel, to) = (port.protocol, &port.tunnel, port.to);
         tracing::warn!(%remote, %protocol, tunnel, %to, cause, "port leads nowhere");
     }
+}
+
+/// Says why a visitor of a port may not come. Where nothing is spoken that the edge knows, no answer can say so.
+fn refused(remote: SocketAddr, port: &Port, problem: &Problem) {
+    let (protocol, tunnel, to) = (port.protocol, &port.tunnel, port.to);
+    tracing::debug!(%remote, %protocol, tunnel, %to, reason = problem.code(), "port refused");
 }
 
 /// Who gets accepted streams.
@@ -90,27 +92,4 @@ fn try_start(worker: &Rc<Worker>, port: &Port, deal: &Deal) -> Result<(Open, Soc
         PortSocket::Udp(socket) => spawn_local(udp::serve(worker.clone(), socket, shared)),
     };
     Ok((Open(task.abort_handle()), listen))
-}
-
-/// The route of a port: to any connection of its tunnel.
-fn route(view: &View, port: &Port) -> Option<Arc<Route>> {
-    let tunnel = view.snapshot.tunnel_by_name(&port.tunnel)?.id;
-    Some(Arc::new(Route { tunnel, pattern: HostPattern::Any, connectors: Vec::new() }))
-}
-
-/// Opens a stream or a session of a port, on the best connection of its tunnel that takes it.
-async fn open<T, E: std::error::Error>(
-    worker: &Rc<Worker>,
-    remote: SocketAddr,
-    port: &Port,
-    send: impl AsyncFnMut(&Arc<Session>) -> Result<T, Failed<E>>,
-) -> Result<T, Unreached<E>> {
-    let view = worker.edge.registry.view().clone();
-    let route = route(&view, port).ok_or(Unreached::NoConnection)?;
-    let find = |view: &View| self::route(view, port);
-    let udp = port.protocol == PortProtocol::Udp;
-    let scheme = if udp { "udp" } else { "tcp" };
-    let to = Destination { view: &view, route: &route, find: &find, udp };
-    let request = RequestContext::of_stream(worker, remote.ip(), scheme);
-    upstream::attempt(&request, &to, send).await
 }

@@ -162,7 +162,6 @@ impl Reception {
             Purpose::Proof(config) => {
                 drop(timeout_at(deadline, start.into_stream(config)).await);
             }
-            Purpose::Passthrough(name) if self.edge.is_closed_to(remote.ip(), name.as_str()) => {}
             Purpose::Passthrough(name) => {
                 start.io.rewind();
                 let _blocker = self.drain.block();
@@ -215,11 +214,8 @@ impl Reception {
     }
 
     /// Nobody waits here for a PROXY header: in mail and SSH it is the service that speaks first.
-    async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Port) {
-        let is_closed = self.edge.is_port_closed_to(remote.ip(), port);
-        let Some(stream) = nodelay(stream).ok().filter(|_| !is_closed) else {
-            return;
-        };
+    async fn port(&self, stream: StdStream, remote: SocketAddr, port: &Arc<Port>) {
+        let Ok(stream) = nodelay(stream) else { return };
         let _blocker = self.drain.block();
         let stream = self.worker.sockets.watch(stream);
         let gone = stream.gone();

@@ -35,6 +35,7 @@ use guests::Guest;
 use held::HeldConfigurations;
 pub use held::Versioned;
 use pick::{Replica, Wanted};
+pub(crate) use words::Speaker;
 pub use words::Word;
 use words::Words;
 
@@ -94,11 +95,13 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// The routes.
     pub routes: RouteTable,
-    /// How requests are treated, by name.
+    /// How requests are treated, by name, where no rule of a connector says anything.
     pub policies: Policies,
     gates: GatesOfTunnels,
     /// The rules of connectors that look at paths, by tunnel.
     orders: HashMap<TunnelId, Vec<Arc<RuleOrder>>>,
+    /// The connectors of tunnels whose rules say something.
+    speakers: HashMap<TunnelId, Vec<Arc<Speaker>>>,
     live: HashMap<TunnelId, Vec<Replica>>,
 }
 
@@ -378,10 +381,11 @@ impl State {
         for session in &self.sessions {
             pick::add(live.entry(session.tunnel).or_default(), session);
         }
-        let policies = self.words.policies(&self.snapshot, &routes, &self.claims);
+        let policies = Policies::of(self.snapshot.defaults(), self.snapshot.layers());
+        let speakers = self.words.speakers(&self.snapshot, &self.claims);
         let gates = self.gates.keep(&self.claims);
         let orders = self.words.orders(&self.snapshot, &self.claims);
-        (View { snapshot: self.snapshot.clone(), routes, policies, gates, orders, live }, refusals)
+        (View { snapshot: self.snapshot.clone(), routes, policies, gates, orders, speakers, live }, refusals)
     }
 
     fn remove_slot(&mut self, new: &Session) -> Option<Arc<Session>> {
@@ -426,14 +430,16 @@ impl View {
     }
 
     /// The best connection of a route for a request or a stream, of those that were not tried; `None` when there is none.
+    /// Where a speaker's rules judge the request, it goes to one of his connectors.
     pub(crate) fn pick(
         &self,
         route: &Route,
+        speaker: Option<&Speaker>,
         request: &RequestContext,
         udp: bool,
         tried: &[Uuid],
     ) -> Option<Arc<Session>> {
-        pick::pick(self.live.get(&route.tunnel)?, route, Wanted { request, udp, tried }).cloned()
+        pick::pick(self.live.get(&route.tunnel)?, route, Wanted { request, speaker, udp, tried }).cloned()
     }
 
     /// Checks that the connectors of a route choose the same rule in every reading of a path. Ours refuse by themselves;

@@ -7,15 +7,17 @@ use adit_policy::host::{Authority, Hostname};
 use adit_policy::host_policy::{HostPolicy, TlsMode};
 use adit_policy::path::RequestPath;
 use adit_policy::policy::Settings;
-use adit_policy::policy::bans::Site;
 use adit_policy::route::Route;
+use adit_policy::snapshot::TunnelId;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Uri, header};
 
 use crate::context::RequestContext;
-use crate::registry::View;
+use crate::guard::Arrival;
+use crate::registry::{Speaker, View};
 use crate::rescue::Problem;
 use crate::tls::Shown;
+use crate::upstream::Rerouted;
 
 /// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
 pub(crate) struct Routed {
@@ -25,6 +27,7 @@ pub(crate) struct Routed {
     authority: String,
     route: Arc<Route>,
     policy: Arc<HostPolicy>,
+    speaker: Option<Arc<Speaker>>,
     settings: Arc<Settings>,
     is_ambiguous: bool,
 }
@@ -60,19 +63,55 @@ impl Routed {
         &self.policy
     }
 
+    /// Whose rules have judged it: it goes to no other connector.
+    pub(crate) fn speaker(&self) -> Option<&Speaker> {
+        self.speaker.as_deref()
+    }
+
     /// How the request is treated.
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+
+    /// The way in a newer view, to connectors whose rules judge the request as it was judged.
+    pub(crate) fn reroute(&self, view: &View) -> Option<Rerouted> {
+        let host = self.host.as_str();
+        let route = view.routes.find(host)?;
+        let path = RequestPath::of(path_of(&self.request));
+        let is_same =
+            |speaker: Option<&Speaker>| view.settings(speaker, host, &path).is_ok_and(|now| now == self.settings);
+        view.reroute(route, &self.request, is_same)
     }
 
     /// Whether origins may disagree about the path.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
     }
+}
 
-    /// The name, and the tunnel that serves it.
-    pub(crate) fn site(&self) -> Site<'_> {
-        Site { name: self.host.as_str(), tunnel: Some(self.route.tunnel) }
+impl Arrival for Routed {
+    fn request(&self) -> &RequestContext {
+        &self.request
+    }
+
+    fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn host(&self) -> Option<&str> {
+        Some(self.host.as_str())
+    }
+
+    fn tunnel(&self) -> TunnelId {
+        self.route.tunnel
+    }
+
+    fn counted_as(&self) -> &str {
+        self.host.as_str()
     }
 }
 
@@ -92,12 +131,16 @@ pub(crate) fn route(
     let route = view.routes.find(host.as_str()).cloned().ok_or(Problem::UnknownHost)?;
     let policy = view.snapshot.hosts().find(host.as_str()).clone();
     check_way(&request, &host, &policy)?;
-    let path = RequestPath::parse(request.target.path_and_query().map_or("", PathAndQuery::path))?;
-    let policy_of_name = view.policies.find(host.as_str());
-    let settings = policy_of_name.map(|policy| policy.of_request(&path)).transpose()?.cloned();
+    let path = RequestPath::parse(path_of(&request))?;
+    let speaker = view.speaker(&route, &request).cloned();
+    let settings = view.settings(speaker.as_deref(), host.as_str(), &path)?;
     view.check_path(&route, &host, &path)?;
-    let (settings, is_ambiguous) = (settings.unwrap_or_default(), !path.has_one_reading());
-    Ok(Routed { request, view, host, authority, route, policy, settings, is_ambiguous })
+    let is_ambiguous = !path.has_one_reading();
+    Ok(Routed { request, view, host, authority, route, policy, speaker, settings, is_ambiguous })
+}
+
+fn path_of(request: &RequestContext) -> &str {
+    request.target.path_and_query().map_or("", PathAndQuery::path)
 }
 
 /// What a host asks of TLS holds on every protocol, whatever name the connection was opened for (RFC 9110, section

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::act::Onward;
 use crate::context::RequestContext;
 use crate::forward::Outbound;
-use crate::registry::{Session, View};
+use crate::registry::{Session, Speaker, View};
 use crate::rescue::Problem;
 
 /// Where a request or a stream is sent: the connections of one route.
@@ -28,11 +28,16 @@ pub(crate) struct Destination<'a> {
     pub(crate) view: &'a View,
     /// The route in that view.
     pub(crate) route: &'a Route,
-    /// Finds the route in a newer view, while no connection is there.
-    pub(crate) find: &'a dyn Fn(&View) -> Option<Arc<Route>>,
+    /// Whose rules have judged it.
+    pub(crate) speaker: Option<&'a Speaker>,
+    /// Finds the route in a newer view, while no connection is there, and whose rules judge the request in the same way.
+    pub(crate) find: &'a dyn Fn(&View) -> Option<Rerouted>,
     /// Whether only a connection that carries UDP will do.
     pub(crate) udp: bool,
 }
+
+/// A route with the speaker whose rules judge what goes there.
+pub(crate) type Rerouted = (Arc<Route>, Option<Arc<Speaker>>);
 
 /// Why no connection took a request or a stream.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +97,9 @@ async fn send_once(
     outbound: &mut Outbound,
     mut asked: impl FnMut(&Arc<Session>),
 ) -> Result<Response<ResponseBody>, Problem> {
-    let find = |view: &View| view.routes.find(onward.host().as_str()).cloned();
-    let to = Destination { view: onward.view(), route: onward.route(), find: &find, udp: false };
+    let find = |view: &View| onward.reroute(view);
+    let (view, route, speaker) = (onward.view(), onward.route(), onward.speaker());
+    let to = Destination { view, route, speaker, find: &find, udp: false };
     let Outbound { head, body, .. } = outbound;
     let had_body = body.is_some();
     let answer = attempt(onward.request(), &to, async |session| {
@@ -137,7 +143,7 @@ pub(crate) async fn attempt<T, E: std::error::Error>(
 
 /// The best connection; waits a moment for one that is about to come back.
 async fn connection(request: &RequestContext, to: &Destination<'_>, tried: &[Uuid]) -> Option<Arc<Session>> {
-    if let Some(session) = to.view.pick(to.route, request, to.udp, tried) {
+    if let Some(session) = to.view.pick(to.route, to.speaker, request, to.udp, tried) {
         return Some(session);
     }
     let waiting = async {
@@ -145,8 +151,9 @@ async fn connection(request: &RequestContext, to: &Destination<'_>, tried: &[Uui
         let mut changes = registry.watch();
         loop {
             let view = registry.view();
-            let route = (to.find)(&view);
-            if let Some(session) = route.and_then(|route| view.pick(&route, request, to.udp, tried)) {
+            let found = (to.find)(&view)
+                .and_then(|(route, speaker)| view.pick(&route, speaker.as_deref(), request, to.udp, tried));
+            if let Some(session) = found {
                 return session;
             }
             drop(view);

@@ -12,13 +12,15 @@ mod service;
 mod warp;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 pub use regex::Regex;
 
 use crate::host::HostPattern;
 use crate::limits::CLAIMED_HOSTS_MAX;
 use crate::path::{PathRefusal, RequestPath, first_match};
-use crate::policy::Layers;
+use crate::policy::Expression;
+use crate::policy::rules::{RuleList, RuleWord};
 
 pub use accept::{AcceptRules, Ceiling, HostPart, NotAccepted, ServicePattern, ServicePatternError};
 pub use access::Access;
@@ -147,12 +149,12 @@ impl Ingress {
         Claims::new(patterns, !matches!(last.service, Service::Status(_)))
     }
 
-    /// What the rules say to the edge.
+    /// What the rules say to the edge. A rule whose host name no request can have is not among them.
     #[must_use]
-    pub fn layers(&self) -> Layers {
-        Layers::of_rules(self.rules.iter().filter_map(|rule| {
-            let word = rule.edge.as_ref().map(|word| word.layer.clone());
-            Some((rule.pattern()?, rule.path.clone(), word))
+    pub fn words(&self) -> RuleList {
+        RuleList::new(self.rules.iter().filter_map(|rule| {
+            let layer = rule.edge.as_ref().map(|word| Arc::new(word.layer.clone()));
+            Some(RuleWord { hosts: rule.pattern()?, path: rule.path.clone().map(Expression), layer })
         }))
     }
 }

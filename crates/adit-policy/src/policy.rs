@@ -13,9 +13,10 @@ pub mod fields;
 pub mod limit;
 pub mod pace;
 pub mod pages;
+pub mod rules;
 mod settings;
+mod unread;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -41,8 +42,6 @@ pub struct PathLayer {
     pub path: Expression,
     /// What is said about them.
     pub patch: Patch,
-    /// Whether what the same place says about the whole name does not count here: another rule has the path.
-    pub alone: bool,
 }
 
 /// A regular expression. Two with the same text are the same.
@@ -60,6 +59,8 @@ impl PartialEq for Expression {
 pub struct Policy {
     /// For all of it.
     pub base: Arc<Settings>,
+    /// For bytes that the edge carries and does not read. What a connector says and cannot hold there closes the name.
+    pub unread: Arc<Settings>,
     /// For paths; the first one that fits counts.
     pub paths: Vec<(Expression, Arc<Settings>)>,
 }
@@ -69,15 +70,20 @@ impl Policy {
     #[must_use]
     pub fn of(name: &str, layers: &[(Voice, &Layer)]) -> Self {
         let bases: Vec<(Voice, &Patch)> = layers.iter().map(|(voice, layer)| (*voice, &layer.base)).collect();
-        let mut policy = Self { base: Arc::new(settle(name, &bases)), paths: Vec::new() };
+        let base = Arc::new(settle(name, &bases));
+        let is_beyond_us = |(voice, layer): &(Voice, &Layer)| {
+            *voice == Voice::Connector && !layer.keys_for_requests().is_empty()
+        };
+        let unread = match layers.iter().any(is_beyond_us) {
+            true => Arc::new(Settings { maintenance: Some(unread::CLOSED.into()), ..Settings::clone(&base) }),
+            false => base.clone(),
+        };
+        let mut policy = Self { base, unread, paths: Vec::new() };
         for (place, (voice, layer)) in layers.iter().enumerate().rev() {
             for path in &layer.paths {
                 // Right behind the same voice's word about the whole name.
                 let mut words = bases.clone();
                 words.insert(place + 1, (*voice, &path.patch));
-                if path.alone {
-                    words.remove(place);
-                }
                 let scope = format!("{name} {}", path.path.0);
                 policy.paths.push((path.path.clone(), Arc::new(settle(&scope, &words))));
             }
@@ -123,36 +129,6 @@ fn settle(scope: &str, words: &[(Voice, &Patch)]) -> Settings {
     settings
 }
 
-/// The rules of one pattern.
-#[derive(Default)]
-struct RulesOfName {
-    layer: Layer,
-    /// A rule without a path has everything; no later one is asked.
-    closed: bool,
-    speaks: bool,
-}
-
-impl RulesOfName {
-    fn add(&mut self, path: Option<Regex>, word: Option<Layer>) {
-        if self.closed {
-            return;
-        }
-        self.speaks |= word.is_some();
-        let word = word.unwrap_or_default();
-        match path {
-            Some(path) => {
-                let path = PathLayer { path: Expression(path), patch: word.base, alone: true };
-                self.layer.paths.push(path);
-            }
-            None => {
-                self.layer.base = word.base;
-                self.layer.paths.extend(word.paths);
-                self.closed = true;
-            }
-        }
-    }
-}
-
 /// What is said in one place about many names.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
@@ -163,36 +139,9 @@ pub struct Layers {
 impl Layers {
     /// Puts a layer in, in place of what was there for the same names.
     pub fn add(&mut self, pattern: &HostPattern, layer: Layer) {
-        self.add_shared(pattern, Arc::new(layer));
-    }
-
-    /// The same with a layer that others have too.
-    pub fn add_shared(&mut self, pattern: &HostPattern, layer: Arc<Layer>) {
-        if self.map.insert(pattern, layer).is_none() {
+        if self.map.insert(pattern, Arc::new(layer)).is_none() {
             self.patterns.push(pattern.clone());
         }
-    }
-
-    /// What rules say, in their order: names, path, and what stands beside the rule. What a rule says holds for the
-    /// requests that are the rule's, and for no others.
-    #[must_use]
-    pub fn of_rules(rules: impl IntoIterator<Item = (HostPattern, Option<Regex>, Option<Layer>)>) -> Self {
-        let mut order: Vec<HostPattern> = Vec::new();
-        let mut said: HashMap<HostPattern, RulesOfName> = HashMap::new();
-        for (pattern, path, word) in rules {
-            if !said.contains_key(&pattern) {
-                order.push(pattern.clone());
-            }
-            said.entry(pattern).or_default().add(path, word);
-        }
-        let mut layers = Self::default();
-        // Where one speaks, the silence of the others counts too: what is said about all names is not about theirs.
-        if said.values().any(|rules| rules.speaks) {
-            for pattern in order {
-                layers.add(&pattern, said.remove(&pattern).unwrap_or_default().layer);
-            }
-        }
-        layers
     }
 
     /// What is said about a pattern itself, or else about the next wider one.
@@ -208,36 +157,46 @@ impl Layers {
     }
 }
 
-/// What holds for every name.
+/// What holds for every name where no rule of a connector says anything ([`rules`]).
 #[derive(Clone, Debug, Default)]
-pub struct Policies(HostMap<Arc<Policy>>);
+pub struct Policies {
+    map: HostMap<Arc<Policy>>,
+    /// What holds for what has no name.
+    defaults: Arc<Policy>,
+}
 
 impl Policies {
-    /// Makes them of what was said: about all names, by connectors, and about names.
+    /// Makes them of what the operator says: about all names, and about names.
     #[must_use]
-    pub fn of(defaults: &Layer, connectors: &Layers, hostnames: &Layers) -> Self {
+    pub fn of(defaults: &Layer, hostnames: &Layers) -> Self {
         let mut policies = HostMap::default();
         let everything = [HostPattern::Any];
-        for pattern in connectors.patterns().iter().chain(hostnames.patterns()).chain(&everything) {
-            let connector = connectors.find(pattern).map(|layer| (Voice::Connector, layer.as_ref()));
+        for pattern in hostnames.patterns().iter().chain(&everything) {
             let hostname = hostnames.find(pattern).map(|layer| (Voice::Hostnames, layer.as_ref()));
             let layers: Vec<(Voice, &Layer)> =
-                std::iter::once((Voice::Defaults, defaults)).chain(connector).chain(hostname).collect();
+                std::iter::once((Voice::Defaults, defaults)).chain(hostname).collect();
             policies.insert(pattern, Arc::new(Policy::of(&pattern.to_string(), &layers)));
         }
-        Self(policies)
+        let defaults = Arc::new(Policy::of("*", &[(Voice::Defaults, defaults)]));
+        Self { map: policies, defaults }
     }
 
     /// What holds for the names of a pattern, where something is said about it.
     #[must_use]
     pub fn of_pattern(&self, pattern: &HostPattern) -> Option<&Arc<Policy>> {
-        self.0.get(pattern)
+        self.map.get(pattern)
     }
 
     /// What holds for a canonical host name. There is always something for [`HostPattern::Any`].
     #[must_use]
     pub fn find(&self, host: &str) -> Option<&Arc<Policy>> {
-        self.0.find(host)
+        self.map.find(host)
+    }
+
+    /// What holds for what has no name: what `defaults` says, and nothing else.
+    #[must_use]
+    pub fn defaults(&self) -> &Arc<Policy> {
+        &self.defaults
     }
 }
 

@@ -12,6 +12,7 @@ use crate::grant::Grant;
 use crate::host::Hostname;
 use crate::host_policy::HostPolicies;
 use crate::ingress::{Claims, RuleOrder};
+use crate::policy::rules::RuleList;
 use crate::policy::{Layer, Layers};
 use crate::port::Port;
 use crate::quick::QuickTunnels;
@@ -64,13 +65,13 @@ pub struct Held {
     pub json: Arc<[u8]>,
     /// What its rules claim.
     pub claims: Claims,
-    /// What its rules say about requests.
-    pub layers: Layers,
+    /// Its rules, and what they say about requests.
+    pub rules: Arc<RuleList>,
     /// Which of its rules gets a request.
     pub order: Arc<RuleOrder>,
 }
 
-/// Claims and layers follow from what travels.
+/// Claims and rules follow from what travels.
 impl PartialEq for Held {
     fn eq(&self, other: &Self) -> bool {
         self.json == other.json

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use adit_config::edge::EdgeFile;
 use adit_policy::host::{HostPattern, Hostname};
 use adit_policy::host_policy::{HostPolicy, TlsMode};
-use adit_policy::path::RequestPath;
-use adit_policy::policy::{Layers, Policies};
+use adit_policy::path::{PathRefusal, RequestPath};
+use adit_policy::policy::rules::RulePolicies;
+use adit_policy::policy::{Policies, Policy, Settings};
 use adit_policy::snapshot::{Snapshot, Tunnel};
 
 use crate::failure::Failure;
@@ -46,13 +47,12 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
         };
         line("clients", asked.to_owned());
     }
-    let policies = Policies::of(snapshot.defaults(), &connectors(&snapshot), snapshot.layers());
     let path = RequestPath::of(path.unwrap_or("/"));
-    let settings = policies.find(host.as_str()).map(|policy| policy.of_request(&path));
+    let settings = settings(&snapshot, &host, &path);
     if snapshot.shutoff().includes(host.as_str()) {
         line("switched off", "503 until `adit resume`".to_owned());
     }
-    let settings = settings.transpose().unwrap_or_else(|refusal| {
+    let settings = settings.unwrap_or_else(|refusal| {
         line("answer", format!("400: {refusal}"));
         None
     });
@@ -65,24 +65,38 @@ pub fn explain(config: &Path, url: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// What the configurations say that the edge holds for its tunnels. What a connector says by itself is known while it runs.
-fn connectors(snapshot: &Snapshot) -> Layers {
-    let mut layers = Layers::default();
-    for tunnel in snapshot.tunnels() {
-        let Some(held) = &tunnel.held else { continue };
-        for pattern in
-            held.layers.patterns().iter().filter(|pattern| tunnel.grant.best_cover(pattern).is_some())
-        {
-            held.layers.find(pattern).iter().for_each(|layer| layers.add_shared(pattern, Arc::clone(layer)));
-        }
-    }
-    layers
+/// What holds for a request, as far as the edge knows by itself.
+fn settings(
+    snapshot: &Snapshot,
+    host: &Hostname,
+    path: &RequestPath<'_>,
+) -> Result<Option<Arc<Settings>>, PathRefusal> {
+    let names = Policies::of(snapshot.defaults(), snapshot.layers());
+    let policy = held_word(snapshot, host, path)?.or_else(|| names.find(host.as_str()).cloned());
+    policy.map(|policy| policy.of_request(path).cloned()).transpose()
+}
+
+/// What the rules say that the edge holds for the tunnel of a name. What a connector says by itself is known while it runs.
+fn held_word(
+    snapshot: &Snapshot,
+    host: &Hostname,
+    path: &RequestPath<'_>,
+) -> Result<Option<Arc<Policy>>, PathRefusal> {
+    let Some(held) = tunnel_of(snapshot, host).and_then(|tunnel| tunnel.held.as_ref()) else {
+        return Ok(None);
+    };
+    let policies = RulePolicies::of(snapshot.defaults(), held.rules.clone(), snapshot.layers());
+    Ok(policies.find(host.as_str(), path)?.cloned())
 }
 
 /// The tunnel whose grant for the name is the narrowest.
-fn whose(snapshot: &Snapshot, host: &Hostname) -> String {
+fn tunnel_of<'s>(snapshot: &'s Snapshot, host: &Hostname) -> Option<&'s Tunnel> {
     let grant = |tunnel: &&Tunnel| tunnel.grant.best_cover(&HostPattern::Exact(host.clone()));
-    match snapshot.tunnels().iter().filter(|tunnel| grant(tunnel).is_some()).max_by_key(grant) {
+    snapshot.tunnels().iter().filter(|tunnel| grant(tunnel).is_some()).max_by_key(grant)
+}
+
+fn whose(snapshot: &Snapshot, host: &Hostname) -> String {
+    match tunnel_of(snapshot, host) {
         Some(tunnel) => format!("{} ({})", tunnel.name, tunnel.id),
         None => "none: no tunnel may serve this name, so visitors get no answer".to_owned(),
     }

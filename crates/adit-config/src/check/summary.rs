@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use adit_policy::host::HostPattern;
 use adit_policy::ingress::Rule;
-use adit_policy::policy::{Layers, Policies, Policy, Voice};
+use adit_policy::policy::{Policies, Policy, Voice};
 use adit_policy::snapshot::{HttpMode, Snapshot, Tunnel};
 
 use crate::connector::ConnectorFile;
@@ -34,7 +34,7 @@ pub(super) fn edge(file: &EdgeFile, snapshot: &Snapshot) -> String {
         let left = format!("port {} ({})", port.listen, port.protocol);
         line(&mut text, &left, &format!("-> {} in tunnel {}", port.to, port.tunnel));
     }
-    let policies = Policies::of(snapshot.defaults(), &Layers::default(), snapshot.layers());
+    let policies = Policies::of(snapshot.defaults(), snapshot.layers());
     for pattern in snapshot.layers().patterns().iter().chain(&[HostPattern::Any]) {
         if let Some(policy) = policies.of_pattern(pattern) {
             write_policy(&mut text, &pattern.to_string(), policy);

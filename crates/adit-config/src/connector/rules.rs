@@ -6,6 +6,8 @@ use adit_policy::ingress::{
     EdgeWord, Ingress, OriginRequest, Regex, Rule, RuleHost, RuleHostError, Service, path_regex,
 };
 
+use adit_policy::policy::Layer;
+
 use super::{Form, origin_request};
 use crate::diagnostic::Findings;
 use crate::policy;
@@ -61,7 +63,13 @@ impl RuleDecoder<'_> {
         let path = filters.path.map(|node| self.path(number, node));
         self.check_position(number, &filters, table.span());
         let edge = table.take("edge").filter(|_| self.form != Form::Wire);
-        let edge = edge.and_then(|node| self.edge(node, filters.path.is_some()));
+        let edge = edge.and_then(|node| {
+            let word = self.edge(node, filters.path.is_some())?;
+            if origin.tls_end.is_some() {
+                self.warn_of_unread(node, &word.layer);
+            }
+            Some(word)
+        });
         self.form.finish(table, &OURS, self.findings);
         let (service, more) = services?;
         Some(Rule {
@@ -79,6 +87,20 @@ impl RuleDecoder<'_> {
         let mut decoder = policy::Decoder { files: policy::Files::Read, findings: self.findings };
         let layer = decoder.edge(node, has_path)?;
         Some(Arc::new(EdgeWord { json: policy::said(node, &layer).to_string(), layer }))
+    }
+
+    /// A rule that ends TLS is mostly one for a name that the edge passes through, and cannot read.
+    fn warn_of_unread(&mut self, node: &Node, layer: &Layer) {
+        let keys: Vec<String> = layer.keys_for_requests().into_iter().map(|key| format!("`{key}`")).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let message = format!(
+            "this rule ends TLS: where the edge passes its name through, {} cannot hold, and the edge closes the name",
+            keys.join(", ")
+        );
+        let help = "`allow`, `deny`, `rate-limit` and `concurrency` hold there";
+        self.findings.warning(node.span, message).help(help);
     }
 
     /// One `service`, or several `services`. On the wire both stand there, for those who read only one.

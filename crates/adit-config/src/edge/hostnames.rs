@@ -25,6 +25,7 @@ pub(super) struct Names {
 pub(super) fn decode(
     defaults: Option<&Node>,
     hostnames: Option<&Node>,
+    has_ports: bool,
     files: Files,
     findings: &mut Findings,
 ) -> Names {
@@ -40,6 +41,18 @@ pub(super) fn decode(
             names.layers.add(&pattern, layer);
             named.push((pattern, policy));
         }
+    }
+    let passes = |(_, policy): &(HostPattern, HostPolicy)| policy.tls == TlsMode::Passthrough;
+    let unread = match (named.iter().any(passes), has_ports) {
+        (true, true) => Some("passthrough names and ports"),
+        (true, false) => Some("passthrough names"),
+        (false, true) => Some("ports"),
+        (false, false) => None,
+    };
+    if let Some((node, unread)) = defaults.zip(unread)
+        && default.tls != TlsMode::Passthrough
+    {
+        warn_of_defaults(node, &names.defaults, unread, findings);
     }
     names.hosts = HostPolicies::new(default, named);
     names
@@ -98,15 +111,75 @@ fn policy(
     Some((policy, layer))
 }
 
-/// The edge cannot read what it passes through: nothing that is said about requests has an effect.
+/// The edge cannot read what it passes through: what is said about addresses holds, and nothing that is said about requests.
 fn refuse_unread(table: &Table<'_>, layer: &Layer, findings: &mut Findings) {
-    let paths = (!layer.paths.is_empty()).then_some("paths");
     let certificates = table.has("client-certificates").then_some("client-certificates");
-    let keys = layer.base.keys().into_iter().chain(paths).chain(certificates);
+    let keys = layer.keys_for_requests().into_iter().chain(certificates);
     for key in keys.filter(|key| !table.is_off(key)) {
         let message =
             format!("`{key}` has no effect with `tls: passthrough`: the edge does not end TLS there");
-        findings.error(table.key_span(key), message);
+        findings.error(table.key_span(key), message).help(instead(key));
+    }
+}
+
+/// What to write in place of a key that cannot hold for bytes.
+fn instead(key: &str) -> &'static str {
+    match key {
+        "rate-limit" | "concurrency" => {
+            "count by `key: address` or `key: all`; the edge sees no fields there"
+        }
+        "maintenance" => "take the name out of service with `adit shutoff NAME`",
+        "ban" => "`adit ban` and `deny-lists` hold for passthrough names",
+        _ => {
+            "remove it, or let the edge end TLS (`tls: terminate`); `allow`, `deny`, `rate-limit` and `concurrency` hold"
+        }
+    }
+}
+
+/// The keys that turn requests away: whoever writes one of them relies on it. The others are no loss where nothing is read.
+const RESTRICTING: [&str; 12] = [
+    "allow",
+    "ban",
+    "body-limit",
+    "client-certificates",
+    "concurrency",
+    "deny",
+    "maintenance",
+    "methods",
+    "paths",
+    "rate-limit",
+    "redirect",
+    "respond",
+];
+
+/// `defaults` is about all names. What of it turns visitors away and cannot hold for some of them is said, so that nobody
+/// relies on it there.
+fn warn_of_defaults(node: &Node, layer: &Layer, unread: &str, findings: &mut Findings) {
+    let Kind::Map(entries) = &node.kind else { return };
+    let restricts = |key: &&str| RESTRICTING.contains(key);
+    let mut paths = layer.paths.iter().flat_map(|path| path.patch.keys_in_use());
+    let restricts_paths = paths.any(|key| restricts(&key));
+    let certificates = entries.iter().any(|(name, _)| name.as_text() == Some("client-certificates"));
+    let keys = layer.keys_for_requests().into_iter().chain(certificates.then_some("client-certificates"));
+    for key in keys.filter(restricts) {
+        let is_held = match key {
+            // A site in maintenance is closed there too; only its page cannot be shown.
+            "maintenance" => true,
+            "paths" => !restricts_paths,
+            _ => false,
+        };
+        if is_held {
+            continue;
+        }
+        let span = entries.iter().find(|(name, _)| name.as_text() == Some(key)).map(|(name, _)| name.span);
+        let message = match key {
+            "rate-limit" | "concurrency" => {
+                format!("`{key}` of `defaults` counts by address for {unread}: the edge sees no fields there")
+            }
+            _ => format!("`{key}` of `defaults` does not hold for {unread}: the edge cannot read them"),
+        };
+        let help = "`allow`, `deny`, `rate-limit` and `concurrency` hold for them";
+        findings.warning(span.unwrap_or(node.span), message).help(help);
     }
 }
 

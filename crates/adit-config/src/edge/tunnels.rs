@@ -93,7 +93,7 @@ fn hold(ingress: &Ingress) -> Held {
     Held {
         json: configuration.to_json().into(),
         claims: ingress.claims(),
-        layers: ingress.layers(),
+        rules: Arc::new(ingress.words()),
         order: Arc::new(ingress.order()),
     }
 }

@@ -108,8 +108,10 @@ impl Search<'_> {
     fn is_home(&self) -> bool {
         let request = self.onward.request();
         let view = request.edge().registry.view();
-        let route = view.routes.find(self.onward.host().as_str());
-        route.is_some_and(|route| view.pick(route, request, false, &[]).is_some())
+        let found = self.onward.reroute(&view);
+        found.is_some_and(|(route, speaker)| {
+            view.pick(&route, speaker.as_deref(), request, false, &[]).is_some()
+        })
     }
 
     fn flights(&self) -> &Flights {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use adit_policy::host::HostPattern;
+use adit_policy::host_policy::TlsMode;
 use adit_policy::ingress::{KnownPath, RuleOrder, path_regex};
 use adit_policy::limits::PATH_EXPRESSIONS_MAX;
-use adit_policy::policy::{Layer, Layers, Patch};
+use adit_policy::policy::rules::{RuleList, RuleWord};
+use adit_policy::policy::{Expression, Layer, Patch};
+use adit_policy::snapshot::{Snapshot, TunnelId};
 use adit_wire::configuration::{Configuration, IngressRule};
 
 use crate::PolicyReader;
@@ -16,8 +19,8 @@ const UNREAD: &str = "The policy of this site could not be read. Its operator fi
 
 /// Reads it. What cannot be read closes the names that it is about, and is told.
 pub(super) fn read(configuration: &Configuration, reader: PolicyReader) -> (Word, Vec<String>) {
-    let (layers, complaints) = layers(configuration, reader);
-    (Word { layers, order: Arc::new(order(configuration)) }, complaints)
+    let (rules, complaints) = rules(configuration, reader);
+    (Word { rules: Arc::new(rules), order: Arc::new(order(configuration)) }, complaints)
 }
 
 /// Which rule gets a request. Beyond the limit, and where an expression is not understood, it is known that the rule looks at
@@ -37,50 +40,81 @@ fn order(configuration: &Configuration) -> RuleOrder {
     configuration.ingress.iter().filter_map(of_rule).collect()
 }
 
-fn layers(configuration: &Configuration, reader: PolicyReader) -> (Layers, Vec<String>) {
+fn rules(configuration: &Configuration, reader: PolicyReader) -> (RuleList, Vec<String>) {
     let rules = &configuration.ingress;
     // A stock cloudflared says nothing.
     if rules.iter().all(|rule| rule.edge.is_none()) {
-        return (Layers::default(), Vec::new());
+        return (RuleList::default(), Vec::new());
     }
     let mut said = Vec::new();
     let mut complaints = Vec::new();
     let mut expressions = 0;
     for (number, rule) in (1..).zip(rules) {
-        let Ok(pattern) = HostPattern::parse(hostname(rule)) else { continue };
+        let Ok(hosts) = HostPattern::parse(hostname(rule)) else { continue };
         let text = rule.path.as_deref().filter(|path| !path.is_empty());
-        let path = text.and_then(|path| path_regex(path).ok());
-        if text.is_some() && path.is_none() {
-            continue;
-        }
-        let layer = rule.edge.as_ref().map(reader);
-        expressions += usize::from(path.is_some());
+        let path = text.map(path_regex).transpose();
+        let layer = match &path {
+            Ok(_) => rule.edge.as_ref().map(reader),
+            Err(why) => Some(Err(format!("its path: {why}"))),
+        };
+        expressions += usize::from(text.is_some());
         expressions += layer.iter().flatten().map(|layer| layer.paths.len()).sum::<usize>();
         if expressions > PATH_EXPRESSIONS_MAX {
-            let everything = Layers::of_rules([(HostPattern::Any, None, Some(closed()))]);
+            let everything = RuleWord { hosts: HostPattern::Any, path: None, layer: Some(closed()) };
             let why = format!("there are more than {PATH_EXPRESSIONS_MAX} paths, so all names are closed");
-            return (everything, vec![why]);
+            return (RuleList::new([everything]), vec![why]);
         }
         if let Some(Err(why)) = &layer {
             complaints
                 .push(format!("`edge` of rule #{number} cannot be read, so its names are closed: {why}"));
         }
-        said.push((pattern, path, layer.map(|layer| layer.unwrap_or_else(|_| closed()))));
+        let layer = layer.map(|layer| layer.map_or_else(|_| closed(), Arc::new));
+        // Whose path cannot be read may answer every path.
+        said.push(RuleWord { hosts, path: path.unwrap_or_default().map(Expression), layer });
     }
-    (Layers::of_rules(said), complaints)
+    (RuleList::new(said), complaints)
+}
+
+/// What is said about passthrough names and cannot hold there, since this edge does not read their requests.
+pub(super) fn beyond_us(snapshot: &Snapshot, tunnel: TunnelId, rules: &RuleList) -> Vec<String> {
+    let Some(tunnel) = snapshot.tunnel(tunnel) else { return Vec::new() };
+    let hosts = snapshot.hosts();
+    let is_passed = |pattern: &&HostPattern| {
+        hosts.of_pattern(pattern).is_some_and(|policy| policy.tls == TlsMode::Passthrough)
+    };
+    let any = HostPattern::Any;
+    let default = Some(&any).filter(|_| hosts.default_policy().tls == TlsMode::Passthrough);
+    let passed: Vec<&HostPattern> = hosts.patterns().iter().filter(is_passed).chain(default).collect();
+    let has = |pattern: &HostPattern, other: &HostPattern| pattern.intersection(other).is_some();
+    let mut complaints = Vec::new();
+    for (number, rule) in (1..).zip(rules.rules()) {
+        let keys = rule.layer.as_ref().map(|layer| layer.keys_for_requests()).unwrap_or_default();
+        let mut granted =
+            tunnel.grant.patterns().iter().filter_map(|granted| granted.intersection(&rule.hosts));
+        if !keys.is_empty() && granted.any(|own| passed.iter().any(|passed| has(own, passed))) {
+            let keys = keys.join("`, `");
+            complaints.push(format!(
+                "`edge` of rule #{number} says `{keys}`, which cannot hold for passthrough names: those that it answers are closed"
+            ));
+        }
+    }
+    complaints
 }
 
 fn hostname(rule: &IngressRule) -> &str {
     rule.hostname.as_deref().filter(|name| !name.is_empty()).unwrap_or("*")
 }
 
-fn closed() -> Layer {
-    Layer { base: Patch { maintenance: Some(Some(UNREAD.into())), ..Patch::default() }, paths: Vec::new() }
+fn closed() -> Arc<Layer> {
+    let base = Patch { maintenance: Some(Some(UNREAD.into())), ..Patch::default() };
+    Arc::new(Layer { base, paths: Vec::new() })
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_policy::policy::Policies;
+    use adit_policy::path::RequestPath;
+    use adit_policy::policy::{Layers, Policy};
+    use adit_policy::policy::rules::RulePolicies;
     use serde_json::{Value, json};
 
     use super::*;
@@ -95,10 +129,14 @@ mod tests {
         }
     }
 
-    fn policies(rules: &Value) -> (Policies, Vec<String>) {
+    fn policies(rules: &Value) -> (RulePolicies, Vec<String>) {
         let json = json!({ "ingress": rules }).to_string();
         let (word, complaints) = read(&Configuration::from_json(json.as_bytes()).unwrap(), reader);
-        (Policies::of(&Layer::default(), &word.layers, &Layers::default()), complaints)
+        (RulePolicies::of(&Layer::default(), word.rules, &Layers::default()), complaints)
+    }
+
+    fn found<'p>(policies: &'p RulePolicies, host: &str) -> Option<&'p Arc<Policy>> {
+        policies.find(host, &RequestPath::of("/")).unwrap()
     }
 
     #[test]
@@ -108,7 +146,7 @@ mod tests {
             { "hostname": "b.example", "service": "http://b", "edge": 5 },
             { "service": "http://c" },
         ]));
-        let base = |host| policies.find(host).unwrap().base.clone();
+        let base = |host| found(&policies, host).map(|policy| policy.base.clone()).unwrap_or_default();
         assert_eq!(base("a.example").body_limit, Some(1));
         assert!(base("b.example").maintenance.is_some() && base("c.example").maintenance.is_none());
         assert_eq!(complaints.len(), 1);
@@ -120,7 +158,7 @@ mod tests {
         let rule = |number: usize| json!({ "hostname": "a.example", "path": format!("/{number}"), "service": "http://a", "edge": true });
         let rules: Vec<Value> = (0..=PATH_EXPRESSIONS_MAX).map(rule).collect();
         let (policies, complaints) = policies(&rules.into());
-        assert!(policies.find("a.example").unwrap().base.maintenance.is_some());
+        assert!(found(&policies, "b.example").unwrap().base.maintenance.is_some());
         assert_eq!(complaints.len(), 1);
     }
 }

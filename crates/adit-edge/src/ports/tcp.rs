@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use adit_http::proxy_protocol;
 use adit_http::relay::both;
@@ -16,8 +17,11 @@ use http::{HeaderMap, Method};
 use http_body_util::Empty;
 use tokio::io::AsyncWriteExt as _;
 
-use super::failed;
+use super::{failed, refused};
 use crate::gone::Watched;
+use crate::limit::Admitted;
+use crate::rescue::Problem;
+use crate::stream::{self, Stream};
 use crate::upstream::{self, Unreached};
 use crate::worker::Worker;
 
@@ -33,10 +37,16 @@ enum Failed {
 }
 
 /// Carries one stream to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: Watched, remote: SocketAddr, port: &Port) {
+pub(crate) async fn serve(worker: &Rc<Worker>, client: Watched, remote: SocketAddr, port: &Arc<Port>) {
     let edge = &worker.edge;
+    let mut admitted = match stream::admit_port(worker, remote.ip(), port) {
+        Ok(admitted) => admitted,
+        Err(Problem::NoConnection) => return failed(edge, remote, port, "the tunnel is not known"),
+        Err(problem) => return refused(remote, port, &problem),
+    };
+    let _ticket = admitted.take_ticket();
     let _counted = GaugeGuard::new(edge.metrics.port_sessions.clone());
-    match carry(worker, stream, remote, port).await {
+    match carry(&admitted, client, remote, port).await {
         Ok((up, down)) => {
             tracing::debug!(%remote, tunnel = port.tunnel, to = %port.to, up, down, "port stream ended");
         }
@@ -47,18 +57,18 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Watched, remote: SocketAd
 }
 
 async fn carry(
-    worker: &Rc<Worker>,
-    stream: Watched,
+    admitted: &Admitted<Stream>,
+    client: Watched,
     remote: SocketAddr,
     port: &Port,
 ) -> Result<(u64, u64), Failed> {
-    let mut tunnel = open(worker, remote, port).await?;
+    let mut tunnel = open(admitted, port).await?;
     let header = proxy_protocol::header(port.proxy_protocol, Some(remote), port.to);
     tunnel.write_all(&header).await?;
-    Ok(both(stream, tunnel).await?)
+    Ok(both(client, tunnel).await?)
 }
 
-async fn open(worker: &Rc<Worker>, remote: SocketAddr, port: &Port) -> Result<Duplex, Failed> {
+async fn open(admitted: &Admitted<Stream>, port: &Port) -> Result<Duplex, Failed> {
     let host = port.to.to_string();
     let head = RequestHead {
         kind: StreamKind::Tcp,
@@ -67,7 +77,7 @@ async fn open(worker: &Rc<Worker>, remote: SocketAddr, port: &Port) -> Result<Du
         target: "/",
         headers: &HeaderMap::new(),
     };
-    let opened = super::open(worker, remote, port, async |session| {
+    let opened = stream::open(admitted, async |session| {
         let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;
         sent.map_err(|error| upstream::Failed { may_repeat: error.is_connection_loss(), error })
     });

@@ -15,9 +15,11 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::{failed, open};
+use super::{failed, refused};
 use crate::Edge;
+use crate::limit::Admitted;
 use crate::listener::ACCEPT_PAUSE;
+use crate::stream::{self, Stream};
 use crate::upstream::{Failed, Unreached};
 use crate::worker::Worker;
 
@@ -71,26 +73,41 @@ impl Visitors {
             }
             return None;
         }
-        let is_closed = self.edge().is_port_closed_to(remote.ip(), &self.port);
-        if is_closed || self.known.borrow().len() >= UDP_VISITORS_MAX {
-            self.edge().metrics.port_dropped.inc();
-            return None;
-        }
+        let mut admitted = self.admit(remote)?;
         let (sender, receiver) = mpsc::channel(UDP_VISITOR_QUEUE);
         // A fresh queue has room.
         drop(sender.try_send(data));
         self.known.borrow_mut().insert(remote, sender);
         Some(async move {
+            let _ticket = admitted.take_ticket();
             let _counted = GaugeGuard::new(self.edge().metrics.port_sessions.clone());
-            self.session(remote, receiver).await;
+            self.session(&admitted, remote, receiver).await;
             self.known.borrow_mut().remove(&remote);
         })
     }
 
+    /// Whether a new address gets a session. Nothing that is dropped is answered.
+    fn admit(&self, remote: SocketAddr) -> Option<Admitted<Stream>> {
+        let is_full = self.known.borrow().len() >= UDP_VISITORS_MAX;
+        let admitted = (!is_full).then(|| stream::admit_port(&self.worker, remote.ip(), &self.port));
+        match admitted {
+            Some(Ok(admitted)) => return Some(admitted),
+            Some(Err(problem)) => refused(remote, &self.port, &problem),
+            None => {}
+        }
+        self.edge().metrics.port_dropped.inc();
+        None
+    }
+
     /// Carries one visitor's bytes until both sides have been silent for too long.
-    async fn session(&self, remote: SocketAddr, mut from_visitor: mpsc::Receiver<Bytes>) {
+    async fn session(
+        &self,
+        admitted: &Admitted<Stream>,
+        remote: SocketAddr,
+        mut from_visitor: mpsc::Receiver<Bytes>,
+    ) {
         let (port, idle) = (&self.port, self.port.idle_timeout);
-        let opened = open(&self.worker, remote, port, async |session| {
+        let opened = stream::open(admitted, async |session| {
             let opened = session.connection.open_udp(port.to, idle).await;
             opened.map_err(|error| Failed { may_repeat: matches!(error, UdpRefused::Transport), error })
         });

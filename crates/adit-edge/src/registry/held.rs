@@ -79,7 +79,6 @@ mod tests {
     use adit_policy::grant::Grant;
     use adit_policy::host::Hostname;
     use adit_policy::ingress::Claims;
-    use adit_policy::policy::Layers;
     use adit_policy::snapshot::{Held, HttpMode, Tunnel, TunnelSecret};
     use uuid::Uuid;
 
@@ -91,7 +90,7 @@ mod tests {
         with(Some(Held {
             json: json.as_bytes().into(),
             claims: Claims::default(),
-            layers: Layers::default(),
+            rules: Arc::default(),
             order: Arc::default(),
         }))
     }

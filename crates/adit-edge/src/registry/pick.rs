@@ -8,7 +8,7 @@ use std::sync::Arc;
 use adit_policy::route::Route;
 use uuid::Uuid;
 
-use super::Session;
+use super::{Session, Speaker};
 use crate::context::RequestContext;
 use crate::worker::Worker;
 
@@ -22,6 +22,8 @@ const OTHER_WORKER: usize = 8;
 pub(super) struct Wanted<'a> {
     /// The request or stream.
     pub(super) request: &'a RequestContext,
+    /// Whose rules judge it: only these connectors may have it.
+    pub(super) speaker: Option<&'a Speaker>,
     /// Whether the connection has to carry UDP.
     pub(super) udp: bool,
     /// Connections that were asked already.
@@ -49,8 +51,10 @@ pub(super) fn pick<'r>(
     route: &Route,
     wanted: Wanted<'_>,
 ) -> Option<&'r Arc<Session>> {
-    let may =
-        |replica: &&Replica| route.connectors.is_empty() || route.connectors.contains(&replica.connector);
+    let may = |replica: &&Replica| {
+        let claims = route.connectors.is_empty() || route.connectors.contains(&replica.connector);
+        claims && wanted.speaker.is_none_or(|speaker| speaker.includes(replica.connector))
+    };
     let turn = wanted.request.turn();
     let ranked = |(at, replica): (usize, &'r Replica)| {
         let (suspect, in_flight) = replica.load(wanted)?;

@@ -537,3 +537,68 @@ async fn malformed_handshakes_cost_nothing_but_themselves() {
     let failures: usize = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
     assert_eq!(failures, 6, "{metrics}");
 }
+
+/// A visitor's TLS to a name that is passed through: whether it gets to the origin.
+async fn is_open(edge: &Edge, authority: &Authority, name: &str) -> bool {
+    let visitor = Visitor::new(edge.https, &authority.file());
+    let request = visitor.request(Method::GET, name, "/request", empty());
+    match visitor.send(name, request).await {
+        Ok(response) => response.status() == StatusCode::OK,
+        Err(_) => false,
+    }
+}
+
+/// What is said about addresses holds for bytes that the edge does not read, whoever says it; and what a connector says that
+/// cannot hold there closes the name.
+#[tokio::test]
+async fn passthrough_names_pass_the_gate() {
+    let authority = Authority::new();
+    let pair = authority.server(&["vault.example.test"]);
+    let origin = Origin::start_tls(&pair.certificate, &pair.key);
+    let vault = |more: &str| format!("hostnames:\n  vault.example.test: {{ tls: passthrough{more} }}\n");
+    let cases = [
+        (String::new(), "", "", true),
+        ("defaults: { deny: 127.0.0.0/8 }\n".to_owned(), "", "", false),
+        ("defaults: { allow: 192.0.2.0/24 }\n".to_owned(), "", "", false),
+        ("defaults: { allow: 192.0.2.0/24 }\n".to_owned(), "", "edge: { allow: 127.0.0.0/8 }", true),
+        (String::new(), ", deny: 127.0.0.1", "", false),
+        (String::new(), ", allow: 127.0.0.0/8", "edge: { deny: 127.0.0.0/8, allow: 192.0.2.0/24 }", false),
+        (String::new(), "", "edge: { allow: 192.0.2.0/24 }", false),
+        (String::new(), "", "edge: { methods: [GET] }", false),
+        (String::new(), "", "edge: { paths: { ^/admin: { deny: 127.0.0.0/8 } } }", false),
+        (String::new(), "", "edge: { concurrency: { requests: 1, key: cookie(c) } }", false),
+    ];
+    for (number, (lines, operator, connector, expected)) in cases.iter().enumerate() {
+        let way = Way::ours()[number % 2];
+        let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&(vault(operator) + lines)).start();
+        let word = if connector.is_empty() { String::new() } else { format!("\n    {connector}") };
+        let rules = format!(
+            "  - hostname: vault.example.test\n    service: tcp://{}{word}\n  - service: http_status:404",
+            origin.address
+        );
+        let _connector = Connector::start(way, &edge, "home", &rules);
+        edge.has_connections(4).await;
+        edge.serves(&["vault.example.test"]).await;
+        let open = is_open(&edge, &authority, "vault.example.test").await;
+        assert_eq!(open, *expected, "{way:?}: {lines}{operator} {connector}");
+    }
+}
+
+#[tokio::test]
+async fn limits_count_passthrough_connections() {
+    let authority = Authority::new();
+    let pair = authority.server(&["vault.example.test"]);
+    let origin = Origin::start_tls(&pair.certificate, &pair.key);
+    for lines in ["concurrency: 1", "rate-limit: { rate: 1/h, burst: 0 }"] {
+        let lines =
+            format!("hostnames:\n  vault.example.test: {{ tls: passthrough }}\ndefaults: {{ {lines} }}");
+        let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
+        let rules = format!("  - service: tcp://{}", origin.address);
+        let _connector = Connector::start(Way::Quic, &edge, "home", &rules);
+        edge.has_connections(4).await;
+        let visitor = Visitor::new(edge.https, &authority.file());
+        let first = visitor.raw("vault.example.test").await.unwrap();
+        assert!(visitor.raw("vault.example.test").await.is_err(), "{lines}: one too many");
+        drop(first);
+    }
+}

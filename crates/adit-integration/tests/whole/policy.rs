@@ -352,3 +352,87 @@ async fn a_silent_origin_is_waited_for_as_long_as_is_said() {
     assert!(reading.is_err(), "one that speaks goes on");
     drop(origin);
 }
+
+/// The policy that holds is that of the rule that answers, in the connector's order: not that of the rule with the very name.
+#[tokio::test]
+async fn the_rule_that_answers_speaks() {
+    for way in Way::ours() {
+        for held in [false, true] {
+            let (first, second) = (Origin::start(), Origin::start());
+            let rules = [
+                format!("- hostname: '*.example.test'\n  path: ^/admin\n  service: http://{}\n  edge: {{ allow: 10.0.0.0/8 }}", first.address),
+                format!("- hostname: h.example.test\n  service: http://{}\n  edge: {{ headers: {{ response: {{ set: {{ X-Rule: second }} }} }} }}", second.address),
+                "- path: ^/metrics\n  service: http_status:200\n  edge: { allow: 10.0.0.0/8 }".to_owned(),
+                format!("- service: http://{}\n  edge: {{ methods: [GET] }}", second.address),
+            ]
+            .join("\n");
+            let indented = |spaces: usize| {
+                let indent = " ".repeat(spaces);
+                rules.lines().map(|line| format!("{indent}{line}\n")).collect::<String>()
+            };
+            let lines = match held {
+                true => format!("{FLY}tunnels:\n  home:\n    ingress:\n{}", indented(6)),
+                false => FLY.to_owned(),
+            };
+            let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
+            let own = if held { "  - service: http_status:404".to_owned() } else { indented(2) };
+            let _connector = Connector::start(way, &edge, "home", own.trim_end());
+            edge.has_connections(4).await;
+            edge.serves(&["h.example.test"]).await;
+            for (host, path, inside, outside) in [
+                ("h.example.test", "/admin", 200, 403),
+                ("h.example.test", "/metrics", 200, 200),
+                ("h.example.test", "/", 200, 200),
+                ("k.example.test", "/admin/x", 200, 403),
+                ("k.example.test", "/metrics", 200, 403),
+                ("k.example.test", "/", 200, 200),
+            ] {
+                let from = async |client| get_as(&edge, client, host, path).await.status.as_u16();
+                let seen = (from("10.1.2.3").await, from("192.0.2.1").await);
+                assert_eq!(seen, (inside, outside), "{way:?} held {held}: {host}{path}");
+            }
+            let marked = get_as(&edge, "192.0.2.1", "h.example.test", "/").await;
+            assert_eq!(marked.header("x-rule"), "second");
+            let post = ask_as(&edge, "192.0.2.1", "k.example.test", Method::POST, "/").await;
+            assert_eq!(post.status, StatusCode::METHOD_NOT_ALLOWED);
+        }
+    }
+}
+
+/// While connectors are replaced one after the other, two of them have different rules. A request is judged by the rules of the
+/// one that it goes to, whichever that is.
+#[tokio::test]
+async fn each_replica_s_requests_are_judged_by_its_own_rules() {
+    let (open, closed) = (Origin::start(), Origin::start());
+    let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(FLY).start();
+    let rules = |origin: &Origin, word: &str| {
+        format!(
+            "  - hostname: a.example.test\n    service: http://{}\n{word}  - service: http_status:404",
+            origin.address
+        )
+    };
+    let mark = |text: &str| format!("    edge: {{ headers: {{ response: {{ set: {{ X-Rules: {text} }} }} }}");
+    let first = rules(&open, &(mark("open") + " }\n"));
+    let second = rules(&closed, &(mark("closed") + ", allow: 10.0.0.0/8 }\n"));
+    let _first = Connector::start(Way::Quic, &edge, "home", &first);
+    edge.has_connections(4).await;
+    let _second = Connector::start(Way::Http2, &edge, "home", &second);
+    edge.has_connections(8).await;
+    // Origins tell their port: which rules have judged, and who has answered.
+    let ports = [("open", open.address.port()), ("closed", closed.address.port())]
+        .map(|(rules, port)| (rules.to_owned(), port.to_string()));
+    let mut statuses = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        let inside = get_as(&edge, "10.1.2.3", "a.example.test", "/port").await;
+        let outside = get_as(&edge, "192.0.2.1", "a.example.test", "/port").await;
+        let pair = |answer: &Answer| (answer.header("x-rules").to_owned(), answer.text());
+        assert!(ports.contains(&pair(&inside)), "{:?}", pair(&inside));
+        statuses.insert(outside.status.as_u16());
+        assert!(
+            outside.status == StatusCode::FORBIDDEN || pair(&outside) == ports[0],
+            "{:?}",
+            pair(&outside)
+        );
+    }
+    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 403], "both get their share");
+}

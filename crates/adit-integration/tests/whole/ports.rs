@@ -274,3 +274,64 @@ async fn a_service_may_speak_first_to_a_trusted_proxy_too() {
     timeout(PATIENCE, visitor.read_exact(&mut greeting)).await.unwrap().unwrap();
     assert_eq!(&greeting, b"220 mail\r\n");
 }
+
+/// The gate of requests holds for ports as well: nobody gets to the service who may not come.
+#[tokio::test]
+async fn what_defaults_says_about_addresses_holds_for_ports() {
+    for way in Way::ours() {
+        for (lines, expected) in
+            [("deny: 192.0.2.0/24", true), ("deny: 127.0.0.0/8", false), ("allow: 192.0.2.1", false)]
+        {
+            let (service, datagrams) = (echo().await, udp_echo().await);
+            let ports = [port("tcp", service, ""), port("udp", datagrams, "")].join(", ");
+            let plan = plan(&ports).with(&format!("defaults: {{ {lines} }}"));
+            let edge = plan.start();
+            let _connector = connected(way, &edge, &allowing(service)).await;
+            let tcp = opened_as(&edge, "tcp");
+            let mut visitor = TcpStream::connect(tcp).await.unwrap();
+            drop(visitor.write_all(b"hello").await);
+            let mut heard = [0; 5];
+            let answered = timeout(PATIENCE, visitor.read_exact(&mut heard)).await.unwrap().is_ok();
+            assert_eq!(answered, expected, "{way:?}: {lines}");
+            if !expected {
+                let udp = client(opened_as(&edge, "udp")).await;
+                udp.send(b"hello").await.unwrap();
+                denied(&edge, 2).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_count_the_streams_of_a_port() {
+    let service = echo().await;
+    let edge = plan(&port("tcp", service, "")).with("defaults: { concurrency: 1 }").start();
+    let _connector = connected(Way::Quic, &edge, &allowing(service)).await;
+    let mut first = TcpStream::connect(opened(&edge, 1)).await.unwrap();
+    assert_echoes(&mut first).await;
+    let mut second = TcpStream::connect(opened(&edge, 1)).await.unwrap();
+    let mut heard = Vec::new();
+    // It is closed, without a byte.
+    drop(timeout(PATIENCE, second.read_to_end(&mut heard)).await.unwrap());
+    assert!(heard.is_empty());
+    assert_echoes(&mut first).await;
+}
+
+/// Where the port with this protocol listens.
+fn opened_as(edge: &Edge, protocol: &str) -> SocketAddr {
+    let lines = (1..=2).map(|number| edge.program.says_times("port is open", number));
+    let lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    let line = lines.into_iter().find(|line| line["protocol"] == protocol).unwrap();
+    line["listen"].as_str().unwrap().parse().unwrap()
+}
+
+/// Waits until so many were not let through.
+async fn denied(edge: &Edge, count: usize) {
+    let counted = async {
+        let line = format!("requests_denied_total{{reason=\"denied\"}} {count}");
+        while !edge.metrics().await.contains(&line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, counted).await.unwrap();
+}

@@ -9,7 +9,7 @@ use super::address::Addresses;
 use crate::cache::rule::StatusRange;
 
 /// How often a visitor may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RateLimit {
     /// The steady pace.
     pub rate: Rate,
@@ -20,7 +20,7 @@ pub struct RateLimit {
 }
 
 /// So many in a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// How many; at least one.
     pub count: u32,
@@ -41,7 +41,7 @@ impl fmt::Display for Rate {
 }
 
 /// Who is counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LimitKey {
     /// An address; of IPv6 the network of a home (64 bits).
     #[default]

@@ -41,38 +41,60 @@ impl fmt::Display for Voice {
 /// How one word is laid over an earlier one.
 trait Lay {
     fn lay(&mut self, over: &Self);
+
+    /// Whether it says that nothing is done.
+    fn is_off(&self) -> bool;
 }
 
 /// Most words replace what was there.
-macro_rules! replaces {
-    ($($type:ty),* $(,)?) => { $(impl Lay for $type { fn lay(&mut self, over: &Self) { *self = over.clone(); } })* };
+impl<T: Clone> Lay for Option<T> {
+    fn lay(&mut self, over: &Self) {
+        self.clone_from(over);
+    }
+
+    fn is_off(&self) -> bool {
+        self.is_none()
+    }
 }
 
-replaces!(
-    Option<Arc<CacheRule>>,
-    Option<RateLimit>,
-    Option<Concurrency>,
-    Option<Arc<Ban>>,
-    Option<SecurityHeaders>,
-    Option<Hsts>,
-    Option<u64>,
-    Option<Arc<Compress>>,
-    Option<Arc<[Redirect]>>,
-    Option<Arc<[Rewrite]>>,
-    Option<Respond>,
-    Option<Addresses>,
-    Option<Arc<[http::Method]>>,
-    Option<Arc<str>>,
-    Option<Arc<Pages>>,
-    DenyMode,
-    Timeouts,
-    MinRate,
-);
+impl Lay for DenyMode {
+    fn lay(&mut self, over: &Self) {
+        *self = *over;
+    }
+
+    fn is_off(&self) -> bool {
+        false
+    }
+}
+
+impl Lay for Timeouts {
+    fn lay(&mut self, over: &Self) {
+        self.clone_from(over);
+    }
+
+    fn is_off(&self) -> bool {
+        false
+    }
+}
+
+impl Lay for MinRate {
+    fn lay(&mut self, over: &Self) {
+        *self = *over;
+    }
+
+    fn is_off(&self) -> bool {
+        self.request == 0 && self.response == 0
+    }
+}
 
 /// Rules for fields add up: whoever sets another field leaves the others alone.
 impl Lay for FieldRules {
     fn lay(&mut self, over: &Self) {
         self.extend(over);
+    }
+
+    fn is_off(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -98,6 +120,14 @@ macro_rules! settings {
             pub fn keys(&self) -> Vec<&'static str> {
                 let mut keys = Vec::new();
                 $(if self.$field.is_some() { keys.push($key); })*
+                keys
+            }
+
+            /// The keys by which it asks for something: those that it only switches off are not among them.
+            #[must_use]
+            pub fn keys_in_use(&self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$field.as_ref().is_some_and(|word| !word.is_off()) { keys.push($key); })*
                 keys
             }
         }

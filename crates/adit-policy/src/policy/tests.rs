@@ -15,7 +15,6 @@ fn layer(base: Patch, paths: &[(&str, Patch)]) -> Layer {
     let path = |(path, patch): &(&str, Patch)| PathLayer {
         path: Expression(Regex::new(path).unwrap()),
         patch: patch.clone(),
-        alone: false,
     };
     Layer { base, paths: paths.iter().map(path).collect() }
 }
@@ -41,41 +40,14 @@ fn the_operators_word_wins_and_paths_count_within_their_voice() {
 
 #[test]
 fn a_name_gets_the_word_about_itself_or_about_the_wildcard_above() {
-    let (mut connectors, mut hostnames) = (Layers::default(), Layers::default());
-    connectors.add(&pattern("*.apps.example"), layer(limit(2), &[]));
-    connectors.add(&pattern("b.apps.example"), layer(Patch::default(), &[]));
-    hostnames.add(
-        &pattern("c.apps.example"),
-        layer(Patch { maintenance: Some(Some("x".into())), ..Patch::default() }, &[]),
-    );
-    let policies = Policies::of(&layer(limit(1), &[]), &connectors, &hostnames);
+    let mut hostnames = Layers::default();
+    hostnames.add(&pattern("*.apps.example"), layer(limit(2), &[]));
+    hostnames.add(&pattern("b.apps.example"), layer(Patch::default(), &[]));
+    let policies = Policies::of(&layer(limit(1), &[]), &hostnames);
     let limit = |host: &str| policies.find(host).unwrap().base.body_limit;
     assert_eq!(limit("other.example"), Some(1));
     assert_eq!(limit("a.apps.example"), Some(2));
-    assert_eq!(limit("b.apps.example"), Some(1), "its own rule says nothing, so the defaults hold");
-    assert_eq!(limit("c.apps.example"), Some(2), "both voices");
-    assert_eq!(policies.find("c.apps.example").unwrap().base.maintenance.as_deref(), Some("x"));
-}
-
-#[test]
-fn what_a_rule_says_holds_for_its_own_requests() {
-    let path = |text: &str| Some(Regex::new(text).unwrap());
-    let a = || pattern("a.example");
-    let layers = Layers::of_rules([
-        (a(), path("^/x"), Some(layer(limit(1), &[]))),
-        (a(), path("^/silent"), None),
-        (a(), None, Some(layer(limit(5), &[("^/x", limit(2)), ("^/y", limit(3))]))),
-        (a(), path("^/never"), Some(layer(limit(7), &[]))),
-        (pattern("b.example"), None, None),
-        (HostPattern::Any, None, Some(layer(limit(9), &[]))),
-    ]);
-    let policies = Policies::of(&Layer::default(), &layers, &Layers::default());
-    let at = |path: &str| policies.find("a.example").unwrap().find(path).body_limit;
-    assert_eq!([at("/"), at("/x"), at("/y"), at("/never")], [Some(5), Some(1), Some(3), Some(5)]);
-    assert_eq!(at("/silent"), None, "another rule has it");
-    let of = |host: &str| policies.find(host).unwrap().base.body_limit;
-    assert_eq!((of("b.example"), of("c.example")), (None, Some(9)), "b has a rule of its own");
-    assert!(Layers::of_rules([(a(), None, None)]).patterns().is_empty(), "nobody speaks");
+    assert_eq!(limit("b.apps.example"), Some(1), "its own entry says nothing, so the defaults hold");
 }
 
 #[test]
