@@ -67,6 +67,11 @@ async fn the_connector_speaks_for_its_names_and_the_operator_has_the_last_word()
     assert_eq!(seen, [row("connector", 200, 405), row("operator", 405, 405), row("defaults", 200, 200)]);
 }
 
+/// A connector that serves what the edge holds for it.
+fn without_rules(way: Way, edge: &Edge) -> Connector {
+    Connector::start_at(way, edge.folder(), &edge.tunnel, "home", "")
+}
+
 #[tokio::test]
 async fn rules_that_the_edge_holds_speak_too_and_so_does_it_for_everybody_s_connector() {
     for way in Way::all() {
@@ -76,7 +81,7 @@ async fn rules_that_the_edge_holds_speak_too_and_so_does_it_for_everybody_s_conn
             "tunnels:\n  home:\n    ingress:\n      - hostname: a.example.test\n        {service}\n        edge: {{ methods: [GET] }}\n      - {service}\nhostnames:\n  b.example.test: {{ cache: static, rate-limit: {{ rate: 1/h, burst: 1 }} }}"
         );
         let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
-        let _connector = Connector::start(way, &edge, "home", "  - service: http_status:404");
+        let _connector = without_rules(way, &edge);
         edge.has_connections(if way.is_ours() { 4 } else { 2 }).await;
         let visitor = edge.visitor();
         assert_eq!(
@@ -375,8 +380,10 @@ async fn the_rule_that_answers_speaks() {
                 false => FLY.to_owned(),
             };
             let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
-            let own = if held { "  - service: http_status:404".to_owned() } else { indented(2) };
-            let _connector = Connector::start(way, &edge, "home", own.trim_end());
+            let _connector = match held {
+                true => without_rules(way, &edge),
+                false => Connector::start(way, &edge, "home", indented(2).trim_end()),
+            };
             edge.has_connections(4).await;
             edge.serves(&["h.example.test"]).await;
             for (host, path, inside, outside) in [
