@@ -78,8 +78,9 @@ impl Routed {
         let host = self.host.as_str();
         let route = view.routes.find(host)?;
         let path = RequestPath::of(path_of(&self.request));
-        let is_same =
-            |speaker: Option<&Speaker>| view.settings(speaker, host, &path).is_ok_and(|now| now == self.settings);
+        let is_same = |speaker: Option<&Speaker>| {
+            view.settings(speaker, host, &path).is_ok_and(|now| now == self.settings)
+        };
         view.reroute(route, &self.request, is_same)
     }
 

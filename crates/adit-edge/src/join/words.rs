@@ -113,8 +113,8 @@ fn closed() -> Arc<Layer> {
 #[cfg(test)]
 mod tests {
     use adit_policy::path::RequestPath;
-    use adit_policy::policy::{Layers, Policy};
     use adit_policy::policy::rules::RulePolicies;
+    use adit_policy::policy::{Layers, Policy};
     use serde_json::{Value, json};
 
     use super::*;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use adit_policy::ingress::RuleOrder;
 use adit_policy::path::{PathRefusal, RequestPath};
-use adit_policy::policy::{Policy, Settings};
 use adit_policy::policy::rules::{RuleList, RulePolicies};
+use adit_policy::policy::{Policy, Settings};
 use adit_policy::route::{Claimant, Route};
 use adit_policy::snapshot::{Snapshot, Tunnel, TunnelId};
 use uuid::Uuid;
@@ -221,7 +221,8 @@ mod tests {
 
     /// Says something about each pattern, with a mark that tells it from others.
     fn loud(patterns: &[&str], mark: u64) -> Word {
-        let layer = Layer { base: Patch { body_limit: Some(Some(mark)), ..Patch::default() }, paths: Vec::new() };
+        let layer =
+            Layer { base: Patch { body_limit: Some(Some(mark)), ..Patch::default() }, paths: Vec::new() };
         let layer = Some(Arc::new(layer));
         let rule = |text: &&str| RuleWord { hosts: pattern(text), path: None, layer: layer.clone() };
         Word { rules: Arc::new(RuleList::new(patterns.iter().map(rule))), ..Word::default() }

@@ -84,7 +84,9 @@ fn rules_have_counters_of_their_own() {
     let rules =
         list(&[("*.x.example", "^/a", Some(1)), ("h.x.example", "", Some(1)), ("*.x.example", "", Some(1))]);
     let policies = RulePolicies::of(&Layer::default(), rules, &Layers::default());
-    let scope = |host: &str, path: &str| policies.find(host, &RequestPath::of(path)).unwrap().unwrap().base.scope.to_string();
+    let scope = |host: &str, path: &str| {
+        policies.find(host, &RequestPath::of(path)).unwrap().unwrap().base.scope.to_string()
+    };
     assert_eq!(scope("h.x.example", "/a"), "*.x.example ^/a");
     assert_eq!(scope("h.x.example", "/"), "h.x.example");
     assert_eq!(scope("k.x.example", "/"), "*.x.example");
@@ -104,9 +106,22 @@ const HOSTS: [&str; 9] = [
 const PATHS: [&str; 8] = ["", "", "^/admin", "admin", "^/$", "^/a.*b$", "%", "/$"];
 const NAMES: [&str; 7] =
     ["h.x.example", "h.a.x.example", "x.example", "y.test", "other.test", "k.h.x.example", "q.example"];
-const TARGETS: [&str; 14] =
-    ["/", "/admin", "/admin/", "/a/b", "/x/admin", "/a%20b", "/ab", "/m%C3%BCller", "/@scope%2Fname", "/x/../admin", "/x%2f..%2Fadmin",
-     "//admin", "/admin;v=1", "/%2561dmin"];
+const TARGETS: [&str; 14] = [
+    "/",
+    "/admin",
+    "/admin/",
+    "/a/b",
+    "/x/admin",
+    "/a%20b",
+    "/ab",
+    "/m%C3%BCller",
+    "/@scope%2Fname",
+    "/x/../admin",
+    "/x%2f..%2Fadmin",
+    "//admin",
+    "/admin;v=1",
+    "/%2561dmin",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
