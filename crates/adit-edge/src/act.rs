@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use adit_http::body::declared_length;
+use adit_policy::field::parse_length;
 use adit_policy::path::RequestPath;
 use adit_policy::policy::Settings;
 use adit_policy::policy::act::{Asked, Respond};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri};
 
 use crate::limit::Admitted;
 use crate::rescue::Problem;
@@ -44,6 +45,9 @@ pub(crate) enum Act {
 pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> {
     let routed = admitted.into_arrival();
     let settings = routed.settings();
+    if ends_here(head) {
+        return Ok(Act::Answer(own_options(settings)));
+    }
     let path = head.uri.path().to_owned();
     let asked = Asked { host: routed.authority(), path: &path, query: head.uri.query() };
     if let Some(answer) = redirection(settings, &asked).or_else(|| settings.respond.as_ref().map(fixed)) {
@@ -62,6 +66,41 @@ pub(crate) fn act(admitted: Admitted, head: &mut Parts) -> Result<Act, Problem> 
         routed.view().check_path(routed.route(), routed.host(), &path)?;
     }
     Ok(Act::Onward(Rc::new(Onward(routed))))
+}
+
+/// Whether a request is for the server as a whole (`OPTIONS *`), or may go no further (RFC 9110, section 7.6.2). One that may go
+/// further may go one step less.
+fn ends_here(head: &mut Parts) -> bool {
+    if head.method != Method::OPTIONS && head.method != Method::TRACE {
+        return false;
+    }
+    let left = head.headers.get(header::MAX_FORWARDS).and_then(|left| parse_length(left.as_bytes()));
+    if let Some(less) = left.and_then(|left| left.checked_sub(1)) {
+        head.headers.insert(header::MAX_FORWARDS, HeaderValue::from(less));
+    }
+    left == Some(0) || (head.method == Method::OPTIONS && head.uri.path() == "*")
+}
+
+/// The edge's own answer to a request that ends here: what it lets through.
+fn own_options(settings: &Settings) -> Response<Bytes> {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    let allowed = settings.methods.as_deref().unwrap_or(&known);
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    // Methods are tokens.
+    if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, names);
+    }
+    response
 }
 
 fn redirection(settings: &Settings, asked: &Asked<'_>) -> Option<Response<Bytes>> {
@@ -96,7 +135,7 @@ pub(crate) fn with_target(uri: &Uri, target: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use adit_policy::policy::Patch;
-    use http::{HeaderMap, Method, Request};
+    use http::{HeaderMap, Request};
 
     use super::*;
     use crate::context::fixture::{routed, snapshot, worker};
@@ -116,5 +155,28 @@ mod tests {
         };
         assert!(matches!(ask("10"), Ok(Act::Onward(onward)) if onward.host().as_str() == "a.x.example"));
         assert!(matches!(ask("11"), Err(Problem::TooLarge)));
+    }
+
+    #[test]
+    fn a_request_goes_as_far_as_it_may() {
+        for (method, target, left, ends, sent_on) in [
+            (Method::OPTIONS, "/", Some("0"), true, Some("0")),
+            (Method::TRACE, "/", Some("0"), true, Some("0")),
+            (Method::OPTIONS, "/", Some("7"), false, Some("6")),
+            (Method::OPTIONS, "/", Some("many"), false, Some("many")),
+            (Method::OPTIONS, "/", None, false, None),
+            (Method::OPTIONS, "*", None, true, None),
+            (Method::GET, "/", Some("0"), false, Some("0")),
+        ] {
+            let mut request = Request::new(());
+            *request.method_mut() = method;
+            *request.uri_mut() = target.parse().unwrap();
+            let fields = left.map(|left| (header::MAX_FORWARDS, HeaderValue::from_static(left)));
+            request.headers_mut().extend(fields);
+            let (mut head, ()) = request.into_parts();
+            assert_eq!(ends_here(&mut head), ends, "{head:?}");
+            let left = head.headers.get(header::MAX_FORWARDS).map(HeaderValue::as_bytes);
+            assert_eq!(left, sent_on.map(str::as_bytes), "{head:?}");
+        }
     }
 }

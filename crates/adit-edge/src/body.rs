@@ -25,14 +25,17 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::cache::{Joined, KeptBody};
 use crate::compress::Compression;
+use crate::interim::{Expectation, Interim};
 use crate::pace::{Intake, Watch};
 use crate::record::Record;
 use crate::running::Running;
 
 /// The body of a visitor's request, on whatever protocol it comes.
 pub(crate) enum RequestBody {
-    Http(Incoming),
-    Http3(Box<RecvBody>),
+    /// HTTP/1, where interim responses can be written before the answer.
+    Http1(Incoming, Interim),
+    Http2(Incoming),
+    Http3(Box<RecvBody>, Interim),
     /// One whose visitor must not be too slow.
     Paced(Box<(Self, Intake)>),
     None,
@@ -44,6 +47,15 @@ impl RequestBody {
         match intake {
             Some(intake) => Self::Paced(Box::new((self, intake))),
             None => self,
+        }
+    }
+
+    /// Where interim responses to the request go, if its protocol takes them.
+    pub(crate) fn interim(&self) -> Option<Interim> {
+        match self {
+            Self::Http1(_, interim) | Self::Http3(_, interim) => Some(interim.clone()),
+            Self::Paced(paced) => paced.0.interim(),
+            Self::Http2(_) | Self::None => None,
         }
     }
 }
@@ -83,8 +95,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut *self {
-            Self::Http(body) => Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http),
-            Self::Http3(body) => Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http3),
+            Self::Http1(body, _) | Self::Http2(body) => {
+                Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http)
+            }
+            Self::Http3(body, _) => Pin::new(body).poll_frame(cx).map_err(RequestBodyError::Http3),
             Self::Paced(paced) => poll_paced(paced, cx),
             Self::None => Poll::Ready(None),
         }
@@ -92,8 +106,8 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Http(body) => body.is_end_stream(),
-            Self::Http3(body) => body.is_end_stream(),
+            Self::Http1(body, _) | Self::Http2(body) => body.is_end_stream(),
+            Self::Http3(body, _) => body.is_end_stream(),
             Self::Paced(paced) => paced.0.is_end_stream(),
             Self::None => true,
         }
@@ -101,8 +115,8 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Http(body) => body.size_hint(),
-            Self::Http3(body) => body.size_hint(),
+            Self::Http1(body, _) | Self::Http2(body) => body.size_hint(),
+            Self::Http3(body, _) => body.size_hint(),
             Self::Paced(paced) => paced.0.size_hint(),
             Self::None => SizeHint::with_exact(0),
         }
@@ -452,11 +466,18 @@ pub(crate) struct Upload {
     body: RequestBody,
     count: Rc<Cell<u64>>,
     limit: Option<u64>,
+    expectation: Option<Expectation>,
 }
 
 impl Upload {
     pub(crate) fn new(body: RequestBody, count: Rc<Cell<u64>>, limit: Option<u64>) -> Self {
-        Self { body, count, limit }
+        Self { body, count, limit, expectation: None }
+    }
+
+    /// The same, whose client sends nothing before it is told 100 (Continue).
+    pub(crate) fn expecting(mut self, interim: Option<Interim>) -> Self {
+        self.expectation = interim.map(Expectation::new);
+        self
     }
 }
 
@@ -468,6 +489,10 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Some(expectation) = &mut self.expectation {
+            ready!(expectation.poll(cx));
+            self.expectation = None;
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             self.count.set(self.count.get() + data.len() as u64);

@@ -8,7 +8,7 @@ use adit_http::{cloudflare, forwarded, hop, relay};
 use adit_policy::field;
 use adit_policy::policy::Settings;
 use adit_policy::policy::fields::FieldPreset;
-use adit_tunnel::edge::{Duplex, RequestHead, ResponseBody};
+use adit_tunnel::edge::{Duplex, InterimSink, RequestHead, ResponseBody};
 use adit_wire::connect::StreamKind;
 use adit_wire::names;
 use base64::Engine as _;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::act::Onward;
 use crate::body::{AnswerBody, RequestBody, Upload};
 use crate::gone::Gone;
+use crate::interim::Interim;
 use crate::record::Record;
 use crate::route::Routed;
 
@@ -52,6 +53,7 @@ pub(crate) struct Head {
     authority: String,
     target: String,
     headers: HeaderMap,
+    interim: Option<Interim>,
 }
 
 impl Head {
@@ -70,15 +72,25 @@ impl Head {
             host: &self.authority,
             target: &self.target,
             headers: &self.headers,
+            interim: self.interim.as_ref().map(|interim| interim as &dyn InterimSink),
         }
     }
 }
 
 /// Makes the tunnel's request from the visitor's.
 pub(crate) fn request(onward: &Onward, head: Parts, body: RequestBody, uploaded: Rc<Cell<u64>>) -> Outbound {
-    let body = (!body.is_end_stream() && !onward.request().is_websocket)
-        .then(|| Upload::new(body, uploaded.clone(), onward.settings().body_limit));
-    Outbound { head: self::head(onward, head), body, uploaded }
+    let has_body = !body.is_end_stream() && !onward.request().is_websocket;
+    let expects = has_body && expects_continue(&head);
+    let interim = body.interim();
+    let body = has_body.then(|| {
+        let upload = Upload::new(body, uploaded.clone(), onward.settings().body_limit);
+        upload.expecting(interim.clone().filter(|_| expects))
+    });
+    let mut head = Head { interim, ..self::head(onward, head) };
+    if expects {
+        head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    Outbound { head, body, uploaded }
 }
 
 /// Makes the head of the tunnel's request from the visitor's.
@@ -99,7 +111,7 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
         field::strip_method_overrides(&mut headers);
     }
     headers.remove(header::HOST);
-    // Our server says 100 by itself when the body is first asked for.
+    // Only a body gives it a meaning.
     headers.remove(header::EXPECT);
     headers.extend(destination.map(|value| (HeaderName::from_static(names::JUMP_DESTINATION), value)));
     let visit = forwarded::Visit {
@@ -128,6 +140,7 @@ pub(crate) fn head(onward: &Onward, head: Parts) -> Head {
         authority: onward.authority().to_owned(),
         target: target(&head.uri),
         headers,
+        interim: None,
     }
 }
 
@@ -136,6 +149,13 @@ fn target(uri: &Uri) -> String {
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let root = if target.starts_with('?') { "/" } else { "" };
     [root, target].concat()
+}
+
+/// Whether the client expects 100 (Continue). There is no other expectation; HTTP/1.0 has none (RFC 9110, section 10.1.1).
+fn expects_continue(head: &Parts) -> bool {
+    let expected = head.headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    let is_continue = expected.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+    is_continue && head.version > Version::HTTP_10
 }
 
 /// RFC 8441 has no key; origins on HTTP/1.1 want one.
@@ -155,9 +175,13 @@ pub(crate) fn response(
     mut record: Record,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
+    let upgrade_to = head.headers.remove(header::UPGRADE);
     hop::strip(&mut head.headers);
     head.headers.remove(names::GATED);
     head.headers.remove(header::TE);
+    if head.status == StatusCode::UPGRADE_REQUIRED && version < Version::HTTP_2 {
+        name_upgrade(&mut head.headers, upgrade_to);
+    }
     head.headers.append(header::VIA, forwarded::via(Version::HTTP_11));
     record.answered(head.status);
     let duplex = if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -193,6 +217,14 @@ pub(crate) fn response(
         _ => AnswerBody::empty(Some(record)),
     };
     Response::from_parts(head, body)
+}
+
+/// Says which protocol a 426 response asks for (RFC 9110, section 15.5.22). HTTP/2 and HTTP/3 have no field for it.
+fn name_upgrade(headers: &mut HeaderMap, upgrade_to: Option<HeaderValue>) {
+    if let Some(upgrade_to) = upgrade_to {
+        headers.insert(header::UPGRADE, upgrade_to);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
 }
 
 /// How a name is reached the next time.

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use adit_http3::{Code, Incoming};
+use adit_http3::{Code, Incoming, Responder};
 use adit_policy::limits::H3_TAIL_WINDOW as TAIL_WINDOW;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -12,23 +13,30 @@ use http_body::Body as _;
 use http_body_util::Empty;
 
 use crate::body::AnswerBody;
+use crate::interim::Interim;
 use crate::serve::serve_http3;
 use crate::visitor::Visitor;
 
 /// Reads a request and answers it, unless the visitor goes away before.
 pub(crate) async fn answer(visitor: Rc<Visitor>, quic: quinn::Connection, incoming: Incoming) {
-    let (request, responder) = match incoming.request().await {
+    let (request, mut responder) = match incoming.request().await {
         Ok(request) => request,
         Err(error) => return tracing::debug!(remote = %visitor.remote, %error, "no request"),
     };
     let is_head = request.method() == Method::HEAD;
     let mut gone = std::pin::pin!(responder.gone());
+    let interim = if request.headers().contains_key(header::EXPECT) {
+        Interim::telling_continue()
+    } else {
+        Interim::default()
+    };
+    let answering = serve_http3(visitor, request, interim.clone());
     let answer = tokio::select! {
-        answer = serve_http3(visitor, request) => answer,
+        answer = told(answering, &interim, &mut responder) => answer,
         () = &mut gone => return,
     };
     let Ok(mut response) = answer else { return responder.reset(Code::REQUEST_REJECTED) };
-    complete(&mut response);
+    complete(&mut response, is_head);
     // Whether the visitor was still there is in the record.
     let sent = if is_head {
         responder.send(response.map(|_| Empty::<bytes::Bytes>::new())).await.is_ok()
@@ -59,10 +67,31 @@ fn sent_frames(quic: &quinn::Connection) -> u64 {
     quic.stats().frame_tx.stream
 }
 
+/// Waits for the answer, and sends the interim responses that come before it.
+async fn told<A>(answering: impl Future<Output = A>, interim: &Interim, responder: &mut Responder) -> A {
+    let mut answering = std::pin::pin!(answering);
+    loop {
+        let (answer, heads) = std::future::poll_fn(|cx| {
+            let answer = answering.as_mut().poll(cx);
+            let heads = interim.take();
+            if answer.is_pending() && heads.is_empty() { Poll::Pending } else { Poll::Ready((answer, heads)) }
+        })
+        .await;
+        for (status, headers) in heads {
+            // A client that is gone is noticed by who sends the answer.
+            drop(responder.interim(status, &headers).await);
+        }
+        if let Poll::Ready(answer) = answer {
+            return answer;
+        }
+    }
+}
+
 /// Adds the length and the date (RFC 9110, sections 8.6 and 6.6.1).
-fn complete(response: &mut Response<AnswerBody>) {
+fn complete(response: &mut Response<AnswerBody>, is_head: bool) {
     let length = response.body().size_hint().exact();
-    let has_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_body =
+        !is_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let headers = response.headers_mut();
     if let Some(length) = length.filter(|_| has_body && !headers.contains_key(header::CONTENT_LENGTH)) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

@@ -19,6 +19,8 @@ mod rewind;
 
 mod gate;
 
+mod interim;
+
 mod linger;
 
 pub mod tls;

@@ -96,6 +96,7 @@ async fn open(admitted: &Admitted<Stream>, remote: SocketAddr, name: &Hostname) 
         host: name.as_str(),
         target: stream::PATH,
         headers: &headers,
+        interim: None,
     };
     let answer = stream::open(admitted, async |session| {
         let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;

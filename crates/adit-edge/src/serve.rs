@@ -28,6 +28,7 @@ use crate::capacity::Refused;
 use crate::compress::Compression;
 use crate::context::RequestContext;
 use crate::forward::Upgrade;
+use crate::interim::Interim;
 use crate::pace::{Intake, Watch};
 use crate::record::{CLOSED, Record};
 use crate::registry::View;
@@ -58,10 +59,15 @@ struct Asked {
 pub(crate) async fn serve(
     visitor: Rc<Visitor>,
     mut request: Request<Incoming>,
+    interim: Option<Interim>,
 ) -> Result<Response<AnswerBody>, Closed> {
     let upgrade = wants_websocket(&request)
         .then(|| Upgrade::Switch(hyper::upgrade::on(&mut request), visitor.gone.get().cloned()));
-    answer(&visitor, Asked { request: request.map(RequestBody::Http), upgrade }).await
+    let request = request.map(|body| match interim {
+        Some(interim) => RequestBody::Http1(body, interim),
+        None => RequestBody::Http2(body),
+    });
+    answer(&visitor, Asked { request, upgrade }).await
 }
 
 /// Answers one request of HTTP/3. There, a WebSocket is a body in each direction (RFC 9220).
@@ -71,10 +77,11 @@ pub(crate) async fn serve(
 pub(crate) async fn serve_http3(
     visitor: Rc<Visitor>,
     request: Request<RecvBody>,
+    interim: Interim,
 ) -> Result<Response<AnswerBody>, Closed> {
     let websocket = request.extensions().get::<Protocol>().is_some_and(Protocol::is_websocket);
     let (head, body) = request.into_parts();
-    let body = RequestBody::Http3(Box::new(body));
+    let body = RequestBody::Http3(Box::new(body), interim);
     let (body, upgrade) =
         if websocket { (RequestBody::None, Some(Upgrade::Stream(body))) } else { (body, None) };
     answer(&visitor, Asked { request: Request::from_parts(head, body), upgrade }).await
@@ -168,8 +175,10 @@ impl Codings {
     fn of(head: &Parts, settings: &Settings) -> Option<Self> {
         settings.compress.as_ref()?;
         let mut accepted = HeaderMap::new();
-        for value in head.headers.get_all(header::ACCEPT_ENCODING) {
-            accepted.append(header::ACCEPT_ENCODING, value.clone());
+        for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH] {
+            for value in head.headers.get_all(&name) {
+                accepted.append(&name, value.clone());
+            }
         }
         Some(Self { method: head.method.clone(), accepted })
     }
@@ -288,12 +297,21 @@ fn finish(
 ) -> Response<AnswerBody> {
     announcing.apply(response.headers_mut());
     let (Some(rule), Some(codings)) = (&settings.compress, codings) else { return response };
-    let length = declared_length(response.headers()).or_else(|| response.body().size_hint().exact());
-    let (method, status, headers) = (&codings.method, response.status(), response.headers());
-    let candidate = Candidate { method, status, headers, length };
+    if response.status() == StatusCode::NOT_MODIFIED {
+        compress::mark_not_modified(response.headers_mut(), &codings.accepted);
+        return response;
+    }
+    let is_head = codings.method == Method::HEAD;
+    let body = response.body().size_hint().exact().filter(|_| !is_head);
+    let length = declared_length(response.headers()).or(body);
+    let candidate = Candidate { status: response.status(), headers: response.headers(), length };
     let chosen = rule.choose(&candidate, &codings.accepted);
     if rule.is_worth_it(&candidate) {
         compress::mark_varies(response.headers_mut());
+    }
+    if let Some(coding) = chosen.filter(|_| is_head && response.body().is_end_stream()) {
+        compress::mark(response.headers_mut(), coding);
+        return response;
     }
     let encoder = chosen.and_then(|coding| Some((coding, Compression::new(edge.encoders.reserve(coding)?))));
     let Some((coding, encoder)) = encoder else { return response };

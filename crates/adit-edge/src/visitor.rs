@@ -17,7 +17,7 @@ use adit_telemetry::metrics::GaugeGuard;
 use adit_tunnel::coalesce::coalesced;
 use adit_tunnel::limits::PUBLIC_STREAMS_FIRST;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -188,7 +188,7 @@ impl Visitor {
             .max_send_buf_size(limits::H2_SEND_BUFFER)
             .keep_alive_interval(limits::H2_KEEP_ALIVE)
             .keep_alive_timeout(limits::H2_KEEP_ALIVE_TIMEOUT);
-        let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request));
+        let service = service_fn(move |request: Request<Incoming>| serve(self.clone(), request, None));
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
         let mut draining = std::pin::pin!(drain.draining());
         let mut over = std::pin::pin!(over(&traffic));
@@ -284,7 +284,9 @@ async fn serve_http1(
 ) -> Result<Response<AnswerBody>, Closed> {
     let is_connect = request.method() == Method::CONNECT;
     let may_switch = is_connect || request.headers().contains_key(UPGRADE);
-    let mut response = serve(visitor, request).await?;
+    // HTTP/1.0 knows no interim responses (RFC 9110, section 15.2).
+    let interim = (request.version() == Version::HTTP_11).then(|| exchange.begin());
+    let mut response = serve(visitor, request, interim).await?;
     if may_switch {
         exchange.answered(&mut response);
     }

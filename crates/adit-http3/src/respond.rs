@@ -85,6 +85,20 @@ impl Responder {
         Ok(())
     }
 
+    /// Sends the head of an interim response (RFC 9114, section 4.1). If the future is dropped, the stream must be reset.
+    ///
+    /// # Errors
+    /// When the visitor does not want it, or is gone.
+    pub async fn interim(
+        &mut self,
+        status: http::StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<(), quinn::WriteError> {
+        let mut section = BytesMut::with_capacity(128);
+        head::encode_response(status, headers, &mut section);
+        self.send.write_all_chunks(&mut framed(HEADERS, section.freeze())).await
+    }
+
     /// Ends without an answer.
     pub fn reset(mut self, code: Code) {
         drop(self.send.reset(code.value()));

@@ -212,3 +212,7 @@ pub const ENCODERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that the kernel holds of what a visitor has not been sent. Without it, a stalled reader costs 2.5 MiB of the
 /// kernel's memory, and its progress shows in steps of a third of that.
 pub const UNSENT_MAX: u32 = 64 * 1024;
+
+/// How long a client that expects 100 (Continue) waits for the origin to say it before its body is read all the same: as long as curl
+/// waits by itself, and Go's transport.
+pub const CONTINUE_WAIT: Duration = Duration::from_secs(1);

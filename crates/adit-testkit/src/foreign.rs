@@ -93,6 +93,7 @@ pub async fn get(connection: &Connection, host: &str, target: &str) -> Result<u1
         host,
         target,
         headers: &HeaderMap::new(),
+        interim: None,
     };
     let answer = connection.send(head, &mut None::<Empty<Bytes>>).await?;
     Ok(answer.status().as_u16())

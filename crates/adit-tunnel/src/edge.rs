@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use adit_wire::connect::StreamKind;
 use adit_wire::features::Extensions;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use tokio::sync::Notify;
 
@@ -32,6 +32,12 @@ use crate::limits::{CONNECTION_WINDOW, FIXED_CONNECTION_WINDOW};
 use crate::window::Windows;
 use crate::{LinkClosed, Protocol, SendError};
 
+/// Takes the interim responses (1xx, but not 101) to a request, as they come and before the final one.
+pub trait InterimSink: std::fmt::Debug {
+    /// Takes one. Of a flood of them only the first ones arrive here.
+    fn interim(&self, status: StatusCode, headers: HeaderMap);
+}
+
 /// What the edge asks a connector.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
@@ -45,6 +51,8 @@ pub struct RequestHead<'a> {
     pub target: &'a str,
     /// End-to-end header fields. Hop-by-hop fields and control headers are gone already.
     pub headers: &'a HeaderMap,
+    /// Where interim responses go; `None` drops them.
+    pub interim: Option<&'a dyn InterimSink>,
 }
 
 /// One live connection to a connector.
@@ -105,6 +113,10 @@ impl Connection {
         B: Body<Data = Bytes> + Unpin + 'static,
     {
         let guard = InFlight::new(self);
+        if let Some(interim) = head.interim.filter(|_| !self.extensions().contains(Extensions::INTERIM)) {
+            // This connector never says that the origin wants the body.
+            interim.interim(StatusCode::CONTINUE, HeaderMap::new());
+        }
         match &self.0.transport {
             Transport::Quic(connection) => quic::send(connection, head, body, guard).await,
             Transport::H2(sender) => sender.send(head, body, guard).await,

@@ -87,6 +87,10 @@ impl QuicWriter {
         Ok(self.send.write_chunk(data).await?)
     }
 
+    pub(crate) async fn chunks(&mut self, data: &mut [Bytes]) -> Result<(), StreamError> {
+        Ok(self.send.write_all_chunks(data).await?)
+    }
+
     /// Ends the stream well. A peer that stopped it first has what it wants.
     pub(crate) fn finish(&mut self) {
         self.ended = true;
@@ -319,7 +323,8 @@ impl Sink {
         match self {
             Self::Quic { send, framed } => {
                 if *framed {
-                    send.write(&frame::encode_data_header(data.len())).await?;
+                    let header = Bytes::copy_from_slice(&frame::encode_data_header(data.len()));
+                    return send.chunks(&mut [header, data]).await;
                 }
                 send.chunk(data).await
             }

@@ -181,3 +181,7 @@ pub const PUBLIC_SEND_WINDOW: u64 = 1024 * 1024;
 
 /// Bytes of datagrams that wait to be read; tunnels carry UDP in them.
 pub const PUBLIC_DATAGRAM_BUFFER: usize = 256 * 1024;
+
+/// Interim responses to one request that are passed on. Origins send a few; a flood of them would cost the edge more than its
+/// sender.
+pub const INTERIMS_MAX: usize = 16;

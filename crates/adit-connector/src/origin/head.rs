@@ -93,7 +93,8 @@ fn is_dropped(name: &[u8], has_body: bool) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let is_own = match name.len() {
         4 => is("host"),
-        6 => is("expect"),
+        // Without a body there is nothing to wait for.
+        6 => is("expect") && !has_body,
         7 => is("upgrade"),
         10 => is("connection") || is("keep-alive"),
         14 => is("http2-settings") || (is("content-length") && !has_body),

@@ -13,6 +13,7 @@ use adit_policy::host::Authority;
 use adit_policy::ingress::Service;
 use adit_tunnel::StreamError;
 use adit_tunnel::connector::{Chunk, ReplyBody, RequestBody, StreamRequest};
+use adit_wire::fields::Fields;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, timeout_at};
@@ -162,10 +163,9 @@ async fn within<T>(
 }
 
 async fn interim(head: &ResponseHead, answer: &mut Answer) -> Result<(), Problem> {
-    // 100 is between us and the origin: the edge says it to the visitor by itself.
     match answer.reply() {
-        Some(reply) if head.status != 100 => Ok(reply.interim(head.status, &head.fields).await?),
-        _ => Ok(()),
+        Some(reply) => Ok(reply.interim(head.status, &head.fields).await?),
+        None => Ok(()),
     }
 }
 
@@ -252,10 +252,14 @@ pub(super) async fn carry(
     answer: &mut Answer,
 ) -> Result<bool, Problem> {
     let mut reader = BodyReader::new(head.framing);
-    let (first, end) = first_piece(&mut reader, &mut connection.buffer)?;
+    let first = first_piece(&mut reader, &mut connection.buffer)?;
     let reply = answer.begin(head.status)?;
-    let mut body = reply.head(head.status, &head.fields, first, end).await?;
-    if end {
+    let mut body = reply.head(head.status, &head.fields, first.data, first.is_all).await?;
+    if first.is_all {
+        return Ok(true);
+    }
+    if let Some(trailers) = first.trailers {
+        body.trailers(&trailers).await?;
         return Ok(true);
     }
     let mut trickle = Trickle::default();
@@ -287,16 +291,22 @@ pub(super) async fn carry(
     }
 }
 
-/// What came with the head, and whether that is all.
-fn first_piece(reader: &mut BodyReader, buffer: &mut BytesMut) -> Result<(Bytes, bool), Problem> {
-    let first = match reader.take(buffer)? {
-        Piece::Data(data) => data,
-        Piece::End => return Ok((Bytes::new(), true)),
-        Piece::NeedMore => return Ok((Bytes::new(), false)),
-        // Trailers without a body: nothing of ours makes use of them.
-        Piece::Trailers(_) => return Ok((Bytes::new(), true)),
-    };
-    Ok((first, reader.expects() == Some(0)))
+/// What came with the head.
+#[derive(Default)]
+struct First {
+    data: Bytes,
+    /// Trailers of an empty body.
+    trailers: Option<Fields>,
+    is_all: bool,
+}
+
+fn first_piece(reader: &mut BodyReader, buffer: &mut BytesMut) -> Result<First, Problem> {
+    Ok(match reader.take(buffer)? {
+        Piece::Data(data) => First { data, is_all: reader.expects() == Some(0), ..First::default() },
+        Piece::End => First { is_all: true, ..First::default() },
+        Piece::NeedMore => First::default(),
+        Piece::Trailers(fields) => First { trailers: Some(fields), ..First::default() },
+    })
 }
 
 /// The edge must not take a part for the whole.
@@ -463,7 +473,7 @@ fn chunk_of(data: &Bytes) -> Bytes {
 }
 
 /// The end of a chunked body. What only a head may say is left out, whatever the edge let pass.
-fn last_chunk(fields: &adit_wire::fields::Fields) -> Bytes {
+fn last_chunk(fields: &Fields) -> Bytes {
     let mut out = BytesMut::from(&b"0\r\n"[..]);
     for (name, value) in fields.iter() {
         if field::is_head_only(name) || !head::is_token(name) || !head::is_value(value) {

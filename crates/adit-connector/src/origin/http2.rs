@@ -2,7 +2,9 @@
 //! many requests, with trailers both ways, so gRPC works.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use adit_policy::field;
 use adit_policy::ingress::Service;
@@ -12,13 +14,14 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, Uri};
 
 use super::connect::connect;
 use super::frames::without_empty;
 use super::http1::{self, server_name};
 use super::{Origin, OriginError};
 use crate::idle::Idle;
+use crate::limits::INTERIM_MAX;
 use crate::rescue::Problem;
 use crate::serve::Answer;
 
@@ -198,12 +201,43 @@ async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<()
     Ok(())
 }
 
+/// An interim response, or the final one.
+enum Head {
+    Interim(Response<()>),
+    Final(Response<RecvStream>),
+}
+
+fn poll_head(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+    match response.poll_informational(cx) {
+        Poll::Ready(Some(interim)) => Poll::Ready(interim.map(Head::Interim)),
+        Poll::Ready(None) | Poll::Pending => Pin::new(response).poll(cx).map_ok(Head::Final),
+    }
+}
+
+/// Waits for the final response; interim ones are passed on.
+async fn final_response(
+    mut response: ResponseFuture,
+    answer: &mut Answer,
+) -> Result<Response<RecvStream>, Problem> {
+    for _ in 0..=INTERIM_MAX {
+        let head = tokio::select! {
+            biased;
+            head = poll_fn(|cx| poll_head(&mut response, cx)) => head.map_err(OriginError::Http2)?,
+            () = answer.cancelled() => return Err(Problem::Cancelled),
+        };
+        match (head, answer.reply()) {
+            (Head::Final(response), _) => return Ok(response),
+            (Head::Interim(head), Some(reply)) => {
+                reply.interim(head.status().as_u16(), &fields(head.headers())).await?;
+            }
+            (Head::Interim(_), None) => {}
+        }
+    }
+    Err(OriginError::Interim(INTERIM_MAX).into())
+}
+
 async fn download(response: ResponseFuture, answer: &mut Answer) -> Result<(), Problem> {
-    let response = tokio::select! {
-        biased;
-        response = response => response.map_err(OriginError::Http2)?,
-        () = answer.cancelled() => return Err(Problem::Cancelled),
-    };
+    let response = final_response(response, answer).await?;
     let (mut head, mut recv) = response.into_parts();
     adit_http::hop::strip(&mut head.headers);
     let status = head.status.as_u16();

@@ -76,6 +76,7 @@ async fn open(admitted: &Admitted<Stream>, port: &Port) -> Result<Duplex, Failed
         host: &host,
         target: "/",
         headers: &HeaderMap::new(),
+        interim: None,
     };
     let opened = stream::open(admitted, async |session| {
         let sent = session.connection.send(head, &mut None::<Empty<Bytes>>).await;

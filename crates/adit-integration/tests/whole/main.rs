@@ -21,6 +21,7 @@ mod forwarding;
 mod handshake;
 mod hosts;
 mod http3;
+mod interim;
 mod linger;
 mod origins;
 mod policy;

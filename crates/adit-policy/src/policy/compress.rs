@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use http::StatusCode;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, VARY,
+    HeaderMap, HeaderValue, IF_NONE_MATCH, VARY,
 };
-use http::{Method, StatusCode};
 
 /// A way to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +86,12 @@ impl Compress {
         fits.then(|| self.negotiate(wanted)).flatten()
     }
 
-    /// Whether an answer would be compressed for somebody, so that it varies.
+    /// Whether an answer would be compressed for somebody, so that it varies. One to HEAD counts as the one to GET, whose head
+    /// it has (RFC 9110, section 9.3.2).
     #[must_use]
     pub fn is_worth_it(&self, answer: &Candidate<'_>) -> bool {
         let status = answer.status;
-        let has_body = *answer.method != Method::HEAD
-            && status != StatusCode::NO_CONTENT
+        let has_body = status != StatusCode::NO_CONTENT
             && status != StatusCode::NOT_MODIFIED
             && status != StatusCode::PARTIAL_CONTENT
             && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -133,8 +133,6 @@ impl Compress {
 /// An answer that may be compressed.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The method of the request.
-    pub method: &'a Method,
     /// Its status.
     pub status: StatusCode,
     /// Its fields.
@@ -163,11 +161,27 @@ pub fn mark(headers: &mut HeaderMap, coding: Coding) {
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.word()));
     headers.remove(CONTENT_LENGTH);
     headers.remove(http::header::ACCEPT_RANGES);
-    let strong = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-    let weak = strong.and_then(|tag| HeaderValue::try_from([b"W/", tag.as_bytes()].concat()).ok());
-    if let Some(weak) = weak {
+    if let Some(weak) = headers.get(ETAG).and_then(weakened) {
         headers.insert(ETAG, weak);
     }
+}
+
+/// Makes the head of a 304 response that of the 200 response which the client has (RFC 9110, section 15.4.5). Its entity tag is the weak
+/// one if the client has shown that; without a content type nobody knows whether it would be compressed, so it varies.
+pub fn mark_not_modified(headers: &mut HeaderMap, wanted: &HeaderMap) {
+    mark_varies(headers);
+    let Some(weak) = headers.get(ETAG).and_then(weakened) else { return };
+    let shown = wanted.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+    let mut tags = shown.flat_map(|line| line.split(',')).map(str::trim);
+    if tags.any(|tag| tag.as_bytes() == weak.as_bytes()) {
+        headers.insert(ETAG, weak);
+    }
+}
+
+/// The weak form of a strong entity tag.
+fn weakened(tag: &HeaderValue) -> Option<HeaderValue> {
+    let strong = Some(tag.as_bytes()).filter(|tag| !tag.starts_with(b"W/"))?;
+    HeaderValue::try_from([b"W/", strong].concat()).ok()
 }
 
 /// Says that another request might get other bytes.
@@ -186,7 +200,7 @@ mod tests {
     fn choose(kind: &'static str, length: Option<u64>, accepted: &'static str) -> Option<Coding> {
         let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect();
         let wanted = [(ACCEPT_ENCODING, HeaderValue::from_static(accepted))].into_iter().collect();
-        let answer = Candidate { method: &Method::GET, status: StatusCode::OK, headers: &headers, length };
+        let answer = Candidate { status: StatusCode::OK, headers: &headers, length };
         Compress::default().choose(&answer, &wanted)
     }
 
@@ -225,9 +239,27 @@ mod tests {
                 [(CONTENT_TYPE, HeaderValue::from_static("text/css"))].into_iter().collect();
             headers.insert(&name, HeaderValue::from_static(value));
             let wanted = [(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))].into_iter().collect();
-            let answer =
-                Candidate { method: &Method::GET, status: StatusCode::OK, headers: &headers, length: None };
+            let answer = Candidate { status: StatusCode::OK, headers: &headers, length: None };
             assert_eq!(Compress::default().choose(&answer, &wanted), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn not_modified_has_the_tag_that_the_client_has() {
+        for (tag, shown, expected) in [
+            ("\"a\"", "W/\"a\"", "W/\"a\""),
+            ("\"a\"", "\"b\", W/\"a\"", "W/\"a\""),
+            ("\"a\"", "\"a\"", "\"a\""),
+            ("W/\"a\"", "W/\"a\"", "W/\"a\""),
+            ("\"a\"", "*", "\"a\""),
+        ] {
+            let mut headers: HeaderMap = [(ETAG, HeaderValue::from_static(tag))].into_iter().collect();
+            let wanted = [(IF_NONE_MATCH, HeaderValue::from_static(shown))].into_iter().collect();
+            mark_not_modified(&mut headers, &wanted);
+            assert_eq!(
+                (&headers[ETAG], &headers[VARY]),
+                (&expected.parse().unwrap(), &"accept-encoding".parse().unwrap())
+            );
         }
     }
 

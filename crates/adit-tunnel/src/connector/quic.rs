@@ -100,7 +100,7 @@ impl Opening {
     fn stream(self, request: ConnectRequest, rest: Bytes, agreed: &Agreed) -> Stream {
         let remaining = announced_length(&request.fields);
         let framed = request.framed && agreed.extensions.contains(Extensions::TRAILERS);
-        let reply = Reply::quic(QuicWriter::new(self.send), &request.fields, agreed);
+        let reply = Reply::quic(QuicWriter::new(self.send), request.kind, agreed);
         let request = head(request);
         let body = body(&request, QuicBody::new(self.recv, rest, framed), remaining, agreed.windows());
         Stream { request, body, reply }

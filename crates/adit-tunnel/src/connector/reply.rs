@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use adit_wire::connect::{Entry, encode_response};
+use adit_wire::connect::{Entry, StreamKind, encode_response};
 use adit_wire::features::Extensions;
 use adit_wire::fields::Fields;
 use adit_wire::{frame, names, packed};
@@ -36,15 +36,17 @@ pub struct Reply {
 
 #[derive(Debug)]
 enum Inner {
-    Quic { send: QuicWriter, wants_trailers: bool, interim: bool, windows: Option<Windows> },
+    Quic { send: QuicWriter, carries_trailers: bool, interim: bool, windows: Option<Windows> },
     H2 { send: SendResponse<Bytes>, interim: bool, windows: Option<Windows> },
 }
 
 impl Reply {
-    pub(super) fn quic(send: QuicWriter, request: &Fields, agreed: &Agreed) -> Self {
-        let wants_trailers = agreed.extensions.contains(Extensions::TRAILERS) && asks_for_trailers(request);
+    /// Of plain HTTP a body of unknown length is framed, so that it can end in trailers, whether the client asked for any or not:
+    /// over HTTP/2 they pass too.
+    pub(super) fn quic(send: QuicWriter, kind: StreamKind, agreed: &Agreed) -> Self {
+        let carries_trailers = agreed.extensions.contains(Extensions::TRAILERS) && kind == StreamKind::Http;
         let interim = agreed.extensions.contains(Extensions::INTERIM);
-        let inner = Inner::Quic { send, wants_trailers, interim, windows: agreed.windows().cloned() };
+        let inner = Inner::Quic { send, carries_trailers, interim, windows: agreed.windows().cloned() };
         Self { inner, is_gated: false }
     }
 
@@ -97,10 +99,8 @@ impl Reply {
         });
         let fields = mark.as_ref().unwrap_or(fields);
         match self.inner {
-            Inner::Quic { send, wants_trailers, windows, .. } => {
-                // An accepted upgrade is bytes, whatever was asked.
-                let bytes = status == 101 || fields.get("content-length").is_some();
-                let framed = wants_trailers && !end && !bytes;
+            Inner::Quic { send, carries_trailers, windows, .. } => {
+                let framed = carries_trailers && !end && fields.get("content-length").is_none();
                 let outflow = Outflow::new(windows.as_ref(), send.stream()).with_head(first.len());
                 let send = head_quic(send, status, fields, framed, first, end).await?;
                 Ok(ReplyBody(BodyWriter::quic(send, framed, outflow)))
@@ -136,11 +136,6 @@ impl Reply {
             Inner::H2 { send, .. } => drop(poll_fn(|cx| send.poll_reset(cx)).await),
         }
     }
-}
-
-fn asks_for_trailers(request: &Fields) -> bool {
-    let te = request.get("te").unwrap_or_default();
-    te.windows(8).any(|word| word.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn encode_head(out: &mut BytesMut, status: u16, fields: &Fields, framed: bool) {

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use adit_wire::connect::StreamKind;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 use super::body::{ResponseBody, Upload, append, final_status, length};
 use super::pump::pump;
-use super::{Connection, InFlight, RequestHead, Transport};
+use super::{Connection, InFlight, InterimSink, RequestHead, Transport};
 use crate::coalesce::{Coalesced, Flusher, coalesced};
 use crate::connector::ConfigurationApplied;
 use crate::control::push;
@@ -205,9 +206,9 @@ impl Sender {
         let outflow = Outflow::new(guard.windows(), send.stream());
         let sink = BodyWriter::h2(send, outflow);
         let (response, upload) = match body.take() {
-            Some(body) => with_body(body, sink, response, &guard).await?,
-            None if ends => (answer(response, &guard).await?, Upload::Done),
-            None => (answer(response, &guard).await?, Upload::Kept(sink)),
+            Some(body) => with_body(body, sink, response, (&guard, head.interim)).await?,
+            None if ends => (answer(response, (&guard, head.interim)).await?, Upload::Done),
+            None => (answer(response, (&guard, head.interim)).await?, Upload::Kept(sink)),
         };
         respond(&head, response, upload, guard)
     }
@@ -238,13 +239,13 @@ async fn with_body<B>(
     body: B,
     sink: BodyWriter,
     response: ResponseFuture,
-    guard: &InFlight,
+    waiting: Waiting<'_>,
 ) -> Result<(Response<h2::RecvStream>, Upload), SendError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
-    let mut pump = Box::pin(pump(body, sink, guard.with_fixed_windows()));
-    let mut response = std::pin::pin!(answer(response, guard));
+    let mut pump = Box::pin(pump(body, sink, waiting.0.with_fixed_windows()));
+    let mut response = std::pin::pin!(answer(response, waiting));
     let mut pumping = true;
     loop {
         tokio::select! {
@@ -261,7 +262,28 @@ where
     }
 }
 
-async fn answer(response: ResponseFuture, guard: &InFlight) -> Result<Response<h2::RecvStream>, SendError> {
+/// What goes on while a head is waited for: the count of requests, and where interim heads go.
+type Waiting<'a> = (&'a InFlight, Option<&'a dyn InterimSink>);
+
+async fn answer(
+    mut response: ResponseFuture,
+    (guard, interim): Waiting<'_>,
+) -> Result<Response<h2::RecvStream>, SendError> {
+    let mut told = 0;
+    let response = std::future::poll_fn(|cx| {
+        loop {
+            match response.poll_informational(cx) {
+                Poll::Ready(Some(Ok(head))) => {
+                    told += 1;
+                    if let Some(interim) = interim.filter(|_| told <= limits::INTERIMS_MAX) {
+                        tell(interim, head);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) | Poll::Pending => return Pin::new(&mut response).poll(cx),
+            }
+        }
+    });
     tokio::select! {
         biased;
         response = response => response.map_err(|error| {
@@ -269,6 +291,17 @@ async fn answer(response: ResponseFuture, guard: &InFlight) -> Result<Response<h
         }),
         () = guard.suspect() => Err(SendError::Lost),
     }
+}
+
+/// Interim heads are not packed.
+fn tell(interim: &dyn InterimSink, head: Response<()>) {
+    let (head, ()) = head.into_parts();
+    let internal = |name: &http::HeaderName| names::is_internal_response_header(name.as_str().as_bytes());
+    let mut headers = HeaderMap::new();
+    for (name, value) in head.headers.iter().filter(|(name, _)| !internal(name)) {
+        headers.append(name, value.clone());
+    }
+    interim.interim(head.status, headers);
 }
 
 /// The origin's head is packed into one field; the outer ones are the connector's own, but for the length.

@@ -12,10 +12,10 @@ use tokio::io::AsyncReadExt as _;
 
 use super::body::{ResponseBody, Upload};
 use super::pump::pump;
-use super::{InFlight, RequestHead};
+use super::{InFlight, InterimSink, RequestHead};
 use crate::SendError;
 use crate::framing::{BodyWriter, QuicWriter, pairs};
-use crate::limits::{HEAD_BYTES_MAX, HEAD_READ};
+use crate::limits::{HEAD_BYTES_MAX, HEAD_READ, INTERIMS_MAX};
 use crate::window::{Outflow, Windows};
 
 /// Sends the head, pumps the body and waits for the head of the answer.
@@ -37,11 +37,11 @@ where
         Some(body) => {
             let outflow = Outflow::new(guard.windows(), send.stream());
             let sink = BodyWriter::quic(send, framed, outflow);
-            with_body(body, sink, &mut recv, &guard).await?
+            with_body(body, sink, &mut recv, (&guard, head.interim)).await?
         }
         None => {
             let upload = without_body(head.kind, send, &guard);
-            let (answer, rest) = read_head(&mut recv, &guard).await?;
+            let (answer, rest) = read_head(&mut recv, (&guard, head.interim)).await?;
             (answer, rest, upload)
         }
     };
@@ -110,13 +110,13 @@ async fn with_body<B>(
     body: B,
     sink: BodyWriter,
     recv: &mut RecvStream,
-    guard: &InFlight,
+    waiting: Waiting<'_>,
 ) -> Result<(ConnectResponse, Bytes, Upload), SendError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
-    let mut pump = Box::pin(pump(body, sink, guard.with_fixed_windows()));
-    let mut head = std::pin::pin!(read_head(recv, guard));
+    let mut pump = Box::pin(pump(body, sink, waiting.0.with_fixed_windows()));
+    let mut head = std::pin::pin!(read_head(recv, waiting));
     let mut pumping = true;
     loop {
         tokio::select! {
@@ -134,8 +134,15 @@ where
     }
 }
 
-/// Reads until the final head is complete; interim heads are skipped.
-async fn read_head(recv: &mut RecvStream, guard: &InFlight) -> Result<(ConnectResponse, Bytes), SendError> {
+/// What goes on while a head is waited for: the count of requests, and where interim heads go.
+type Waiting<'a> = (&'a InFlight, Option<&'a dyn InterimSink>);
+
+/// Reads until the final head is complete; interim heads are told.
+async fn read_head(
+    recv: &mut RecvStream,
+    (guard, interim): Waiting<'_>,
+) -> Result<(ConnectResponse, Bytes), SendError> {
+    let mut told = 0;
     let mut buffer = BytesMut::with_capacity(HEAD_READ);
     loop {
         let read = read_some(recv, &mut buffer, guard).await?;
@@ -148,6 +155,10 @@ async fn read_head(recv: &mut RecvStream, guard: &InFlight) -> Result<(ConnectRe
             if !is_interim(&answer) {
                 return Ok((answer, rest));
             }
+            told += 1;
+            if let Some(interim) = interim.filter(|_| told <= INTERIMS_MAX) {
+                tell(interim, &answer)?;
+            }
             bytes = rest;
         }
         buffer = BytesMut::from(bytes);
@@ -159,6 +170,20 @@ async fn read_head(recv: &mut RecvStream, guard: &InFlight) -> Result<(ConnectRe
 
 fn decode(bytes: &Bytes) -> Result<Option<(ConnectResponse, usize)>, SendError> {
     decode_response_stream(bytes).map_err(|error| SendError::Malformed(error.to_string()))
+}
+
+fn tell(interim: &dyn InterimSink, answer: &ConnectResponse) -> Result<(), SendError> {
+    let status = super::body::final_status(StreamKind::Http, answer.status)?;
+    interim.interim(status, headers_of(answer)?);
+    Ok(())
+}
+
+fn headers_of(answer: &ConnectResponse) -> Result<HeaderMap, SendError> {
+    let mut headers = HeaderMap::with_capacity(answer.fields.len() + 4);
+    for (name, value) in answer.fields.iter_shared() {
+        super::body::append(&mut headers, name, value)?;
+    }
+    Ok(headers)
 }
 
 fn is_interim(answer: &ConnectResponse) -> bool {
@@ -191,10 +216,7 @@ fn respond(
         return Err(SendError::Origin(String::from_utf8_lossy(error).into_owned()));
     }
     let status = super::body::final_status(head.kind, answer.status)?;
-    let mut headers = HeaderMap::with_capacity(answer.fields.len() + 4);
-    for (name, value) in answer.fields.iter_shared() {
-        super::body::append(&mut headers, name, value)?;
-    }
+    let headers = headers_of(answer)?;
     let length = super::body::length(head.method, status, &headers)?;
     let mut response = Response::new(body(length));
     *response.status_mut() = status;
