@@ -136,6 +136,8 @@ pub(crate) struct AnswerBody {
     rest: Option<Bytes>,
     /// Counts the request until the body is dropped.
     running: Option<Running>,
+    /// Its end was given to the visitor.
+    is_over: bool,
 }
 
 enum Source {
@@ -235,7 +237,7 @@ async fn upload(
 impl AnswerBody {
     fn of(source: Source, record: Option<Record>) -> Self {
         let (watch, given, rest, running) = (Watch::current(), 0, None, None);
-        Self { source, record, idle: None, watch, given, rest, running }
+        Self { source, record, idle: None, watch, given, rest, running, is_over: false }
     }
 
     /// The same, which counts its request until it is dropped.
@@ -418,6 +420,8 @@ impl Body for AnswerBody {
         if was_slow {
             frame = self.shortened(frame);
         }
+        // After trailers nobody asks again.
+        self.is_over |= frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         self.given = data.map_or(0, |data| data.len() as u64);
         if let Some(watch) = self.watch.as_ref().filter(|_| self.given > 0) {
@@ -442,7 +446,7 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        let is_whole = self.is_end_stream();
+        let is_whole = self.is_over || self.is_end_stream();
         if let Some(running) = &mut self.running {
             running.ended(is_whole || !self.source.is_asked_for());
         }

@@ -111,6 +111,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // The parser has seen where the message became ambiguous. If it still waits for an end, this is it.
+        if self.checker.is_refused() {
+            return Poll::Ready(Ok(()));
+        }
         let start = out.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, out))?;
         if let Some(read) = out.filled_mut().get_mut(start..) {

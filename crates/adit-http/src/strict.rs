@@ -68,6 +68,12 @@ struct Head {
 struct Ambiguous;
 
 impl RequestChecker {
+    /// Whether something was refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
     /// Looks at the next bytes of the connection. Once it has refused something, everything is refused.
     ///
     /// # Errors

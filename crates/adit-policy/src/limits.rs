@@ -193,7 +193,7 @@ pub const CANCEL_WINDOW: Duration = Duration::from_secs(10);
 pub const CANCELLED_OF_CONNECTION_MAX: u32 = 100;
 
 /// The same for all connections of one visitor, who may be an office.
-pub const CANCELLED_OF_ADDRESS_MAX: u32 = 400;
+pub const CANCELLED_OF_ADDRESS_MAX: u32 = 2_000;
 
 /// How often a stream that moves nothing is forgiven while its connection moves: on a slow line, streams wait for their
 /// turn.

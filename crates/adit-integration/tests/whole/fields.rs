@@ -159,7 +159,7 @@ async fn raw(visitor: &Visitor, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer));
     // A peer that closes without TLS's goodbye is closed too.
-    drop(reading.await.unwrap());
+    drop(reading.await.unwrap_or_else(|_| panic!("no end after {:?}", String::from_utf8_lossy(bytes))));
     String::from_utf8_lossy(&answer).into_owned()
 }
 

@@ -98,6 +98,7 @@ async fn a_missing_or_wrong_client_certificate_is_answered() {
         for protocol in ["--http1.1", "--http2"] {
             for (who, pair, required, optional) in cases {
                 let options = [version, protocol];
+                eprintln!("{who}");
                 assert_eq!(curl(&edge, APP, pair, options), required, "{who}, {options:?}");
                 assert_eq!(curl(&edge, "may.example.test", pair, options), optional, "{who}, {options:?}");
             }

@@ -93,23 +93,24 @@ async fn an_answer_before_the_upload_is_read_arrives() {
             }
         }
         for version in ["--http1.1", "--http2"] {
-            curl(&edge, version, 5_000_000);
+            curl(&edge, version, 5_000_000).await;
         }
     }
 }
 
 /// Uploads with curl, which must report the status and no error.
-fn curl(edge: &Edge, version: &str, size: usize) {
+async fn curl(edge: &Edge, version: &str, size: usize) {
     let file = edge.file("upload");
     std::fs::write(&file, vec![b'x'; size]).unwrap();
     let port = edge.https.port();
-    let output = std::process::Command::new("curl")
+    let output = tokio::process::Command::new("curl")
         .args(["-sS", version, "--cacert"])
         .arg(edge.file("data/tunnel-ca.pem"))
         .args(["--resolve", &format!("{APP}:{port}:127.0.0.1"), "-w", " %{http_code}", "--data-binary"])
         .arg(format!("@{}", file.display()))
         .arg(format!("https://{APP}:{port}/up"))
         .output()
+        .await
         .unwrap();
     let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{version}: {error}");
@@ -119,7 +120,7 @@ fn curl(edge: &Edge, version: &str, size: usize) {
 /// The edge's own refusals, which read no byte of the body; with TLS and without.
 #[tokio::test]
 async fn the_edge_s_own_refusals_arrive() {
-    let lines = "hostnames:\n  app.example.test: { body-limit: 1k }\n  no.example.test: { deny: all }\n";
+    let lines = "hostnames:\n  app.example.test: { body-limit: 1k }\n  no.example.test: { deny: [0.0.0.0/0, '::/0'] }\n";
     let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(lines).start();
     let rules = "  - service: http_status:200";
     let _connector = Connector::start(Way::Quic, &edge, "home", rules);
