@@ -55,7 +55,7 @@ pub fn read(data_dir: &Path) -> io::Result<Owners> {
     let owner = |owner: WrittenOwner| {
         let pattern = HostPattern::parse(&owner.name)
             .map_err(|error| invalid(format!("`{}` is not a valid host pattern: {error}", owner.name)))?;
-        Ok((pattern, Owner { tunnel: TunnelId(owner.tunnel), mixed: owner.mixed }))
+        Ok((pattern, Owner::new(TunnelId(owner.tunnel), owner.mixed)))
     };
     Ok(Owners::of(written.owners.into_iter().map(owner).collect::<io::Result<Vec<_>>>()?))
 }
@@ -86,7 +86,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read(folder.path()).unwrap(), Owners::default());
         let tunnel = TunnelId(Uuid::from_u128(7));
-        let owner = |text: &str, mixed| (HostPattern::parse(text).unwrap(), Owner { tunnel, mixed });
+        let owner = |text: &str, mixed| (HostPattern::parse(text).unwrap(), Owner::new(tunnel, mixed));
         let owners = Owners::of([owner("a.x", false), owner("*.b.x", true), owner("*", false)]);
         write(folder.path(), &owners).unwrap();
         assert_eq!(read(folder.path()).unwrap(), owners);

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use adit_policy::host::{HostPattern, Hostname};
 use adit_policy::ingress::{Claims, Gates, RuleOrder};
@@ -40,6 +40,9 @@ pub use words::Word;
 use words::Words;
 
 use crate::context::RequestContext;
+
+/// Time in which a connector that was killed is noticed by its silence, at most.
+const SUCCESSION: Duration = Duration::from_secs(30);
 
 /// One live connection of a connector.
 #[derive(Debug)]
@@ -285,7 +288,7 @@ impl Registry {
             }
         };
         let State { owners, snapshot, claims, .. } = &mut *state;
-        owners.hear(snapshot, tunnel, before.as_ref(), claims);
+        owners.hear(snapshot, (tunnel, connector), before.as_ref(), claims);
         self.publish(&mut state);
         state
             .refusals
@@ -322,10 +325,10 @@ impl Registry {
     /// Takes a connection out.
     pub fn leave(&self, id: Uuid) {
         let mut state = self.lock();
-        let before = state.sessions.len();
-        state.sessions.retain(|session| session.id != id);
-        if state.sessions.len() == before {
-            return;
+        let Some(at) = state.sessions.iter().position(|session| session.id == id) else { return };
+        let session = state.sessions.remove(at);
+        if !session.connection.is_draining() {
+            state.note_successors(&session);
         }
         state.forget_absent();
         self.publish(&mut state);
@@ -407,6 +410,22 @@ impl State {
             return Err(JoinError::TunnelFull);
         }
         Ok(())
+    }
+
+    /// The last connection of a connector was cut off: those that came just before it was noticed may have taken its place.
+    fn note_successors(&mut self, cut_off: &Session) {
+        let of_tunnel = |session: &&Arc<Session>| session.tunnel == cut_off.tunnel;
+        if self.sessions.iter().filter(of_tunnel).any(|session| session.connector == cut_off.connector) {
+            return;
+        }
+        let (gone, left): (Vec<Claimant>, Vec<Claimant>) =
+            self.claims.iter().cloned().partition(|claimant| claimant.connector == cut_off.connector);
+        let is_new = |session: &&Arc<Session>| session.since.elapsed().is_ok_and(|time| time < SUCCESSION);
+        for session in self.sessions.iter().filter(of_tunnel).filter(is_new) {
+            for gone in &gone {
+                self.owners.succeed(&self.snapshot, gone, session.connector, &left);
+            }
+        }
     }
 
     /// Drops the claims of connectors that left, but for the last of a tunnel: its names stay known, so that their

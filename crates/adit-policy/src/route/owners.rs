@@ -21,6 +21,26 @@ pub struct Owner {
     /// Whether the tunnel has connectors with other rules, which do not name it. Then the silence of one that comes back says
     /// nothing: the one that names it may just be away.
     pub mixed: bool,
+    /// The connector whose word made it so, where all others named it until then. Not remembered over a restart of the edge.
+    pub mixed_by: Option<Uuid>,
+}
+
+impl Owner {
+    /// A tunnel whose connectors all name it, or, if it is mixed, some of them.
+    #[must_use]
+    pub fn new(tunnel: TunnelId, mixed: bool) -> Self {
+        Self { tunnel, mixed, mixed_by: None }
+    }
+
+    /// Takes in whether all connectors of the tunnel name it, by the word of this one.
+    fn hear(&mut self, is_mixed: bool, connector: Uuid) {
+        self.mixed_by = match (is_mixed, self.mixed) {
+            (true, true) => self.mixed_by,
+            (true, false) => Some(connector),
+            (false, _) => None,
+        };
+        self.mixed = is_mixed;
+    }
 }
 
 /// The owners of names that are granted by a wildcard. A name that is granted by itself belongs to one tunnel anyway.
@@ -70,12 +90,12 @@ impl Owners {
         });
     }
 
-    /// Drops what a tunnel's own rules do not name any longer. Called when one of its connectors has said what it serves;
-    /// `before` is what the same connector had said until then, and `claimants` has the new word.
+    /// Drops what a tunnel's own rules do not name any longer. Called when this connector of it has said what it serves;
+    /// `before` is what it had said until then, and `claimants` has the new word.
     pub fn hear(
         &mut self,
         snapshot: &Snapshot,
-        tunnel: TunnelId,
+        (tunnel, connector): (TunnelId, Uuid),
         before: Option<&Claimant>,
         claimants: &[Claimant],
     ) {
@@ -91,10 +111,28 @@ impl Owners {
             }
             let naming = now.iter().filter(|names| names.contains(pattern)).count();
             if naming > 0 {
-                owner.mixed = naming < now.len();
+                owner.hear(naming < now.len(), connector);
                 return true;
             }
             owner.mixed && !before.contains(pattern)
+        });
+    }
+
+    /// Drops what a connector named that was cut off, where another one has just come in its place and does not name it: the
+    /// process was killed, and started again with other rules before the edge noticed. `claimants` are those that are left.
+    pub fn succeed(&mut self, snapshot: &Snapshot, gone: &Claimant, successor: Uuid, claimants: &[Claimant]) {
+        let Some(tunnel) = snapshot.tunnel(gone.tunnel) else { return };
+        let of = |claimant: &Claimant| claimed(tunnel, claimant.claims.as_ref());
+        let before = of(gone);
+        let own = claimants.iter().filter(|claimant| claimant.tunnel == tunnel.id);
+        let now: HashSet<HostPattern> =
+            own.filter(|claimant| has_said(snapshot, claimant)).flat_map(of).collect();
+        self.0.retain(|pattern, owner| {
+            let is_dropped = owner.tunnel == tunnel.id
+                && owner.mixed_by == Some(successor)
+                && before.contains(pattern)
+                && !now.contains(pattern);
+            !is_dropped
         });
     }
 
@@ -113,7 +151,7 @@ impl Owners {
                 None | Some(Specificity::Exact) => {}
                 Some(_) if known == Some(route.tunnel) => {}
                 Some(_) if route.connectors.iter().any(|connector| said.contains(connector)) => {
-                    let owner = Owner { tunnel: route.tunnel, mixed: false };
+                    let owner = Owner::new(route.tunnel, false);
                     self.0.insert(route.pattern.clone(), owner);
                 }
                 // Nobody claims it now: it is only known.
@@ -168,7 +206,7 @@ impl Owners {
             other.is_some_and(|other| claimed(other, claimant.claims.as_ref()).contains(pattern))
         };
         if let Some(next) = claimants.iter().find(claims) {
-            self.0.insert(pattern.clone(), Owner { tunnel: next.tunnel, mixed: false });
+            self.0.insert(pattern.clone(), Owner::new(next.tunnel, false));
         }
         true
     }

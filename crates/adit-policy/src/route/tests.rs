@@ -317,12 +317,22 @@ impl Scene {
             Some(at) => self.claimants[at] = word.clone(),
             None => self.claimants.push(word.clone()),
         }
-        self.owners.hear(&self.snapshot, word.tunnel, before.as_ref(), &self.claimants);
+        let speaker = (word.tunnel, word.connector);
+        self.owners.hear(&self.snapshot, speaker, before.as_ref(), &self.claimants);
         self.holder("");
     }
 
     fn leaves(&mut self, connector: u128) {
         self.claimants.retain(|claimant| claimant.connector.as_u128() != connector);
+        self.holder("");
+    }
+
+    /// A connector is found to be dead, shortly after another one has come.
+    fn is_cut_off(&mut self, connector: u128, successor: u128) {
+        let gone =
+            self.claimants.iter().find(|known| known.connector.as_u128() == connector).unwrap().clone();
+        self.claimants.retain(|known| *known != gone);
+        self.owners.succeed(&self.snapshot, &gone, Uuid::from_u128(successor), &self.claimants);
         self.holder("");
     }
 
@@ -387,6 +397,27 @@ fn connectors_with_other_rules_do_not_release_what_one_of_them_names() {
     scene.says(1, 14, &["a.x"]);
     scene.says(1, 14, &["c.x"]);
     assert_eq!(scene.holder("a.x"), Some(2), "the one that names it says so");
+}
+
+#[test]
+fn one_that_was_killed_and_came_back_with_other_rules_releases_what_it_named() {
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(2, 21, &["a.x"]);
+    // The dead one is still taken for alive.
+    scene.says(1, 12, &["b.x"]);
+    assert_eq!(scene.holder("a.x"), Some(1));
+    scene.is_cut_off(11, 12);
+    assert_eq!(scene.holder("a.x"), Some(2));
+    // Where there was a replica with other rules before, one that comes back first says nothing.
+    let mut scene = Scene::new(&[&["*.x"], &["*.x"]]);
+    scene.says(1, 11, &["a.x"]);
+    scene.says(1, 12, &["b.x"]);
+    scene.says(2, 21, &["a.x"]);
+    scene.says(1, 13, &["b.x"]);
+    scene.leaves(12);
+    scene.is_cut_off(11, 13);
+    assert_eq!(scene.holder("a.x"), Some(1));
 }
 
 #[test]
