@@ -97,7 +97,7 @@ mod tests {
             "",
             "{}",
             "[]",
-            &good[..good.len() / 2],
+            good.split_at(good.len() / 2).0,
             &good.replace("a.x", "no name!"),
             &good.replace("\"mixed\"", "\"other\""),
             "{\"owners\":[{\"name\":\"a.x\",\"tunnel\":\"7\"}]}",

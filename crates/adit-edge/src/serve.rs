@@ -105,7 +105,7 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     let request = RequestContext::of_request(visitor, client, head.uri.clone(), upgrade.is_some());
     let mut record = Record::start(&request, visitor.remote, &head);
     let accept = head.headers.get(header::ACCEPT).cloned();
-    let running = received.and(running.map_err(|refused| overloaded(&visitor.edge, refused)));
+    let running = received.and_then(|()| running.map_err(|refused| overloaded(&visitor.edge, refused)));
     let routed = running.and_then(|mut running| {
         running.ended(true);
         Ok((running, route::route(request, view.clone(), &head.headers)?))

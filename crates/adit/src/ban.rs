@@ -29,7 +29,7 @@ fn table(said: &Value, now: i64) -> String {
     let mut text = format!("{:<28} {:<24} {:<14} {:<6} WHY\n", "ADDRESS", "FROM", "ENDS", "TIMES");
     for ban in in_force {
         let word = |name: &str| ban[name].as_str().unwrap_or_default();
-        let tunnel = ban["tunnel_name"].as_str().or(ban["tunnel"].as_str());
+        let tunnel = ban["tunnel_name"].as_str().or_else(|| ban["tunnel"].as_str());
         let from = match (ban["name"].as_str(), tunnel) {
             (Some(name), _) => name.to_owned(),
             (None, Some(tunnel)) => format!("names of {tunnel}"),

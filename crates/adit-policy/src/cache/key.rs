@@ -173,10 +173,12 @@ mod tests {
         Keyed { tunnel: TUNNEL, scheme, scope, host, path, query, headers }
     }
 
-    fn of(query: Option<&str>, shape: &KeyShape, cookie: &str) -> Result<String, Ambiguous> {
-        let headers = [(COOKIE, cookie.parse().unwrap())].into_iter().collect();
-        let key = key(&keyed(query, &headers), shape)?;
-        Ok(key.text.strip_prefix("00000000-0000-0000-0000-000000000001 ").unwrap().to_owned())
+    fn of(query: Option<&str>, shape: &KeyShape, cookie: &'static str) -> Result<String, Ambiguous> {
+        let headers = [(COOKIE, http::HeaderValue::from_static(cookie))].into_iter().collect();
+        let text = key(&keyed(query, &headers), shape)?.text;
+        let owner = format!("{TUNNEL} ");
+        assert!(text.starts_with(&owner), "{text}");
+        Ok(text.replacen(&owner, "", 1))
     }
 
     #[test]
