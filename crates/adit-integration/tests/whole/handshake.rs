@@ -82,8 +82,10 @@ async fn a_missing_or_wrong_client_certificate_is_answered() {
         ca.display()
     );
     let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(&lines).start();
-    let _connector = Connector::start(Way::Quic, &edge, "home", "  - service: http_status:204");
+    let rules = "  - hostname: '*.example.test'\n    service: http_status:204\n  - service: http_status:404";
+    let _connector = Connector::start(Way::Quic, &edge, "home", rules);
     edge.has_connections(4).await;
+    edge.serves(&["*.example.test"]).await;
     let (member, stranger, late) =
         (ours.client("Ann"), others.client("Mallory"), ours.expired_client("Ann of old"));
     let server = ours.server(&["app.example.test"]);
@@ -98,7 +100,6 @@ async fn a_missing_or_wrong_client_certificate_is_answered() {
         for protocol in ["--http1.1", "--http2"] {
             for (who, pair, required, optional) in cases {
                 let options = [version, protocol];
-                eprintln!("{who}");
                 assert_eq!(curl(&edge, APP, pair, options), required, "{who}, {options:?}");
                 assert_eq!(curl(&edge, "may.example.test", pair, options), optional, "{who}, {options:?}");
             }

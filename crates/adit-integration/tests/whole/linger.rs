@@ -122,9 +122,10 @@ async fn curl(edge: &Edge, version: &str, size: usize) {
 async fn the_edge_s_own_refusals_arrive() {
     let lines = "hostnames:\n  app.example.test: { body-limit: 1k }\n  no.example.test: { deny: [0.0.0.0/0, '::/0'] }\n";
     let edge = Edge::plan().tunnel("home", &["*.example.test"]).with(lines).start();
-    let rules = "  - service: http_status:200";
+    let rules = "  - hostname: '*.example.test'\n    service: http_status:200\n  - service: http_status:404";
     let _connector = Connector::start(Way::Quic, &edge, "home", rules);
     edge.has_connections(4).await;
+    edge.serves(&["*.example.test"]).await;
     for (host, status) in [(APP, "413"), ("no.example.test", "403")] {
         for how in UPLOADS {
             let plain = upload_plain(&edge, host, how).await;
