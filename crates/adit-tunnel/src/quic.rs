@@ -14,7 +14,7 @@ use crate::limits;
 /// Bytes of kernel buffer that we ask for: a burst of 64 segments for each of a few connections.
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
-/// Makes the edge's endpoint on a bound socket. A connection begins with what a stranger may have; [`grow_for_tunnel`]
+/// Makes the edge's endpoint on a bound socket. A connection begins with what a stranger may have; `grow_for_tunnel`
 /// makes room for a tunnel once it is registered.
 ///
 /// # Errors
@@ -31,7 +31,7 @@ pub fn server(socket: UdpSocket, tls: Arc<rustls::ServerConfig>) -> io::Result<E
 }
 
 /// Makes the endpoint of a public port that visitors and tunnels share. It begins with what a visitor may have;
-/// [`grow_for_tunnel`] makes room for a tunnel once it is registered.
+/// `grow_for_tunnel` makes room for a tunnel once it is registered.
 ///
 /// # Errors
 /// As for [`server`].

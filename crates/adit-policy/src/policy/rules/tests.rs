@@ -1,3 +1,5 @@
+//! The edge finds the rule that the connector finds, and what that rule says holds.
+
 use proptest::prelude::*;
 
 use super::*;
