@@ -392,6 +392,8 @@ impl Drop for Busy {
 mod tests {
     use std::time::Duration;
 
+    use adit_policy::limits::{CANCELLED_OF_ADDRESS_MAX, CANCELLED_OF_CONNECTION_MAX};
+
     use super::*;
 
     fn capacity(connections: usize, of_address: usize) -> Arc<Capacity> {
@@ -484,7 +486,7 @@ mod tests {
     fn who_cancels_is_remembered_after_the_connection() {
         let capacity = capacity(1000, 1000);
         let mut calmed = 0;
-        for _ in 0..10 {
+        for _ in 0..100 {
             let slot = capacity.connect().unwrap();
             if slot.assign(ip(1)).is_err() {
                 break;
@@ -496,7 +498,8 @@ mod tests {
             }
             calmed += 1;
         }
-        assert_eq!(calmed, 4, "four connections of a hundred, then none");
+        let expected = CANCELLED_OF_ADDRESS_MAX.div_ceil(CANCELLED_OF_CONNECTION_MAX + 1);
+        assert_eq!(calmed, expected, "connections of a hundred, then none");
         let slot = capacity.connect().unwrap();
         assert!(slot.assign(ip(2)).is_ok(), "others are not meant");
         capacity.sweep(Instant::now() + adit_policy::limits::CANCEL_WINDOW);
