@@ -103,6 +103,10 @@ async fn receive(mut stream: RecvStream, patience: Duration) -> io::Result<Reply
                 let status = fields.iter().find(|field| &field.name[..] == b":status");
                 let number = status.and_then(|field| std::str::from_utf8(&field.value).ok()?.parse().ok());
                 reply.status = number.or(reply.status);
+                // The reader knows requests, which have one head: after an interim response it begins anew.
+                if number.is_some_and(|number: u16| (100..200).contains(&number)) {
+                    reader = FrameReader::new(HEAD_MAX.0);
+                }
             }
             Ok(Piece::Data(data)) => reply.body.extend_from_slice(&data),
             Ok(Piece::NeedMore) => match timeout(patience, stream.read_chunk(65_536, true)).await {
@@ -111,7 +115,6 @@ async fn receive(mut stream: RecvStream, patience: Duration) -> io::Result<Reply
                 Ok(Err(error)) => return Ok(Reply { ended: error.to_string(), ..reply }),
                 Err(_) => return Ok(Reply { ended: "silence".to_owned(), ..reply }),
             },
-            // More field sections than a reader of requests knows: interim answers before the final one.
             Err(code) => return Ok(Reply { ended: format!("{code:?}"), ..reply }),
         }
     }
