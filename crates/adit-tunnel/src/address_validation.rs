@@ -7,7 +7,7 @@
 //!
 //! Packets with a long header, which belong to handshakes, open the accounts. A peer that uses a connection id of ours
 //! has received it at its address, which validates the address for that connection. Packets with a short header do not say
-//! whose they are: they count for an address until it has validated some connection.
+//! whose they are: they count for an address until it has validated some connection, or has gone on after an answer.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -229,6 +229,8 @@ impl Ledger {
 struct Account {
     received: usize,
     sent: usize,
+    /// Something came after something was sent.
+    has_gone_on: bool,
     /// The connection ids that we chose for this address, the newest last.
     connections: Vec<KnownConnection>,
 }
@@ -240,8 +242,10 @@ struct KnownConnection {
 }
 
 impl Account {
+    /// Whether packets with a short header may be sent freely. A client that goes on after our answer is no forged address,
+    /// or one that gets no more than a few small packets in addition; not every client's packets show which id they use.
     fn is_proven(&self) -> bool {
-        self.connections.iter().any(|known| known.is_validated)
+        self.has_gone_on || self.connections.iter().any(|known| known.is_validated)
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<&mut KnownConnection> {
@@ -250,6 +254,7 @@ impl Account {
 
     /// Counts a datagram that came from the address.
     fn received(&mut self, header: &LongHeader, length: usize) {
+        self.has_gone_on |= self.sent > 0;
         let before =
             self.connection(header.destination).map(|known| std::mem::replace(&mut known.is_validated, true));
         // The first packet to an id of ours may answer a Retry: the connection gets another id, and needs a budget.
