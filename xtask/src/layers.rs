@@ -30,7 +30,7 @@ const LEVELS: [(&str, u8); 15] = [
     ("adit", 5),
 ];
 /// Test support: nobody that ships imports it.
-const BESIDE: [&str; 4] = ["adit-testkit", "adit-integration", "adit-hostile", "xtask"];
+const BESIDE: [&str; 5] = ["adit-testkit", "adit-integration", "adit-hostile", "adit-fuzz", "xtask"];
 
 /// Crates from outside that a crate must not have: the invariants of absence.
 const ABSENT: [(&str, &[&str]); 5] = [

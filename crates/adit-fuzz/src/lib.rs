@@ -1,6 +1,6 @@
 //! What each fuzz target does with outside bytes, and the properties that it checks.
 //!
-//! The same functions run as ordinary tests over `seeds/` and over small changes of its files, so that a crash that was
+//! The same functions run as ordinary tests over `fuzz/seeds/` and over small changes of its files, so that a crash that was
 //! found once stays found without a fuzzer.
 
 pub mod reading;
@@ -459,7 +459,7 @@ mod tests {
 
     #[test]
     fn no_target_falls_over_its_seeds() {
-        let seeds_of = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+        let seeds_of = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
         for (name, target) in TARGETS {
             let seeds: Vec<Vec<u8>> = fs::read_dir(seeds_of.join(name))
                 .unwrap()

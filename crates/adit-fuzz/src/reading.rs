@@ -5,7 +5,7 @@ use adit_policy::ingress::{Ingress, OriginRequest, Rule, RuleHost, Service};
 use adit_policy::path::RequestPath;
 use regex::Regex;
 
-#[path = "../../crates/adit-policy/src/path/origins.rs"]
+#[path = "../../adit-policy/src/path/origins.rs"]
 mod origins;
 
 /// Expressions as they stand in rules.
@@ -51,10 +51,11 @@ pub fn authority(data: &[u8]) {
 
 /// `net.SplitHostPort`; a text without a port is a host.
 fn without_port_as_go(text: &str) -> &str {
-    match text.rsplit_once(':') {
-        Some((host, _)) if host.starts_with('[') && host.ends_with(']') => &host[1..host.len() - 1],
-        Some((host, _)) if !host.starts_with('[') && !host.contains(':') => host,
-        _ => text,
+    let Some((host, _)) = text.rsplit_once(':') else { return text };
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner,
+        None if !host.starts_with('[') && !host.contains(':') => host,
+        None => text,
     }
 }
 
