@@ -11,7 +11,7 @@ use adit_cache::{Broken, Reader};
 use adit_http::relay;
 use adit_http3::RecvBody;
 use adit_policy::field;
-use adit_policy::limits::SLOW_PIECE;
+use adit_policy::limits::{PIECE_MAX, SLOW_PIECE};
 use adit_policy::policy::pace::Slow;
 use adit_tunnel::StreamError;
 use adit_tunnel::edge::{Duplex, ResponseBody};
@@ -132,7 +132,7 @@ pub(crate) struct AnswerBody {
     watch: Option<Rc<Watch>>,
     /// Bytes that the visitor was given last.
     given: u64,
-    /// What a slow visitor gets later.
+    /// What is handed on later.
     rest: Option<Bytes>,
     /// Counts the request until the body is dropped.
     running: Option<Running>,
@@ -306,19 +306,22 @@ impl AnswerBody {
         polled
     }
 
-    /// A slow visitor gets little at once, so that progress is seen.
+    /// Keeps back what is more than `most`: a slow visitor gets little at once, so that progress is seen.
     fn shortened(
         &mut self,
         frame: Option<Result<Frame<Bytes>, StreamError>>,
+        most: usize,
     ) -> Option<Result<Frame<Bytes>, StreamError>> {
-        let Some(Ok(frame)) = frame else { return frame };
-        match frame.into_data() {
-            Ok(mut data) => {
-                self.rest = (data.len() > SLOW_PIECE).then(|| data.split_off(SLOW_PIECE));
-                Some(Ok(Frame::data(data)))
-            }
-            Err(frame) => Some(Ok(frame)),
+        let frame = frame?;
+        if frame.as_ref().ok().and_then(Frame::data_ref).is_none_or(|data| data.len() <= most) {
+            return Some(frame);
         }
+        Some(frame.map(|frame| {
+            frame.map_data(|mut data| {
+                self.rest = Some(data.split_off(most));
+                data
+            })
+        }))
     }
 
     fn note(&mut self, frame: Option<&Result<Frame<Bytes>, StreamError>>) {
@@ -407,6 +410,9 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        if let Some(watch) = &self.watch {
+            ready!(watch.poll_room(cx));
+        }
         let given = std::mem::take(&mut self.given);
         let was_slow = given > 0 && self.watch.as_ref().is_some_and(|watch| watch.taken(given));
         let mut frame = match self.rest.take() {
@@ -417,15 +423,14 @@ impl Body for AnswerBody {
                 frame
             }
         };
-        if was_slow {
-            frame = self.shortened(frame);
-        }
+        frame = self.shortened(frame, if was_slow { SLOW_PIECE } else { PIECE_MAX });
         // After trailers nobody asks again.
         self.is_over |= frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
         self.given = data.map_or(0, |data| data.len() as u64);
         if let Some(watch) = self.watch.as_ref().filter(|_| self.given > 0) {
             watch.given();
+            watch.queued(self.given as usize);
         }
         Poll::Ready(frame)
     }
@@ -446,7 +451,8 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        let is_whole = self.is_over || self.is_end_stream();
+        // On HTTP/1 nobody asks again when all announced bytes are there; the end of the stream may come later.
+        let is_whole = self.is_over || self.is_end_stream() || self.size_hint().exact() == Some(0);
         if let Some(running) = &mut self.running {
             running.ended(is_whole || !self.source.is_asked_for());
         }

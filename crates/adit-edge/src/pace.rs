@@ -8,12 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use adit_policy::limits::{FORGIVEN_MAX, SLOW_WAIT};
+use adit_policy::limits::{FORGIVEN_MAX, SLOW_WAIT, UNTAKEN_MAX};
 use adit_policy::policy::Settings;
 use adit_policy::policy::pace::{MinRate, Pace, Slow};
 use http::HeaderMap;
@@ -110,6 +110,24 @@ impl Watch {
         let rate = rate_of(settings.min_rate.response, is_stream || is_upgraded);
         let idle = settings.timeouts.idle.filter(|_| !is_upgraded);
         self.response.replace(Measure::new(rate, settings.min_rate, idle, &self.traffic));
+    }
+
+    /// Ready when the visitor's socket has taken most of what it was given: what it has not is held by the library.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.outlet {
+            Some(outlet) if outlet.queued.load(Ordering::Relaxed) >= UNTAKEN_MAX => {
+                *outlet.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// A body has given bytes to the library.
+    pub(crate) fn queued(&self, bytes: usize) {
+        if let Some(outlet) = &self.outlet {
+            outlet.queued.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Whether the body of the answer says how far the visitor is.
@@ -287,6 +305,28 @@ impl Drop for Intake {
 struct Taken {
     bytes: AtomicU64,
     is_blocked: AtomicBool,
+    /// Bytes of bodies that the library has and the socket has not.
+    queued: AtomicUsize,
+    /// A body that waits for them to be taken.
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Taken {
+    /// The socket has taken bytes. Those of heads and of chunks' sizes are among them, so that fewer are counted as queued than
+    /// are.
+    fn taken(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.has_queued(self.queued.load(Ordering::Relaxed).saturating_sub(bytes));
+    }
+
+    fn has_queued(&self, bytes: usize) {
+        let before = self.queued.swap(bytes, Ordering::Relaxed);
+        if before >= UNTAKEN_MAX
+            && let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            waiting.wake();
+        }
+    }
 }
 
 /// A stream that tells whether its reader keeps up.
@@ -305,7 +345,7 @@ impl<IO> Outlet<IO> {
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &written {
-            self.taken.bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
+            self.taken.taken(*bytes);
         }
         self.taken.is_blocked.store(written.is_pending(), Ordering::Relaxed);
         written
@@ -343,6 +383,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Outlet<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            // The library flushes when it has nothing left.
+            self.taken.has_queued(0);
+        }
         self.taken.is_blocked.store(flushed.is_pending(), Ordering::Relaxed);
         flushed
     }

@@ -187,12 +187,13 @@ impl Reception {
     /// A handshake with a visitor is complete.
     fn visitor(
         &self,
-        stream: TlsStream<Stream>,
+        mut stream: TlsStream<Stream>,
         verifier: Option<&ChainVerifier>,
         remote: SocketAddr,
         counted: Counted,
     ) {
-        let session = stream.get_ref().1;
+        let session = stream.get_mut().1;
+        session.set_buffer_limit(Some(limits::TLS_UNSENT_MAX));
         let chain = session.peer_certificates().unwrap_or_default();
         let shown = verifier.map_or(Shown::Nothing, |verifier| verifier.verify(chain, UnixTime::now()));
         let name: Option<Box<str>> = session.server_name().map(|name| normal_name(name).into());

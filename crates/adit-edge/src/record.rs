@@ -27,7 +27,7 @@ pub(crate) const CLOSED: u16 = 444;
 pub(crate) struct Record {
     worker: Rc<Worker>,
     start: Instant,
-    fields: AccessRecord,
+    fields: Box<AccessRecord>,
     /// Bytes of the request's body, counted by whoever reads it.
     uploaded: Rc<Cell<u64>>,
     /// Counts the request as running.
@@ -40,7 +40,7 @@ impl Record {
         let worker = request.worker.clone();
         let host = head.headers.get(header::HOST).map(|host| Bytes::copy_from_slice(host.as_bytes()));
         let authority = || head.uri.authority().map(|host| Bytes::copy_from_slice(host.as_str().as_bytes()));
-        let fields = AccessRecord {
+        let fields = Box::new(AccessRecord {
             time: SystemTime::now(),
             remote,
             client_ip: request.client.ip,
@@ -61,7 +61,7 @@ impl Record {
             request_bytes: 0,
             error: None,
             cause: None,
-        };
+        });
         let in_flight = GaugeGuard::new(worker.edge.metrics.in_flight.clone());
         let start = Instant::now();
         Self { worker, start, fields, uploaded: Rc::default(), ticket: None, _in_flight: in_flight }

@@ -19,8 +19,12 @@ use crate::rescue::Problem;
 use crate::tls::Shown;
 use crate::upstream::Rerouted;
 
-/// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants.
-pub(crate) struct Routed {
+/// The proof that a request's host belongs to a tunnel, and that it came the way that the host wants. It is handed on from stage
+/// to stage, so it is small.
+pub(crate) struct Routed(Box<Findings>);
+
+/// What the first stage has found.
+struct Findings {
     request: RequestContext,
     view: Arc<View>,
     host: Hostname,
@@ -35,84 +39,84 @@ pub(crate) struct Routed {
 impl Routed {
     /// The request.
     pub(crate) fn request(&self) -> &RequestContext {
-        &self.request
+        &self.0.request
     }
 
     /// What the request sees of the world.
     pub(crate) fn view(&self) -> &Arc<View> {
-        &self.view
+        &self.0.view
     }
 
     /// The host in its one form.
     pub(crate) fn host(&self) -> &Hostname {
-        &self.host
+        &self.0.host
     }
 
     /// The host in its one form, with the port that was asked for: what connectors and origins get.
     pub(crate) fn authority(&self) -> &str {
-        &self.authority
+        &self.0.authority
     }
 
     /// Whose host it is.
     pub(crate) fn route(&self) -> &Arc<Route> {
-        &self.route
+        &self.0.route
     }
 
     /// How TLS is done for the host.
     pub(crate) fn policy(&self) -> &Arc<HostPolicy> {
-        &self.policy
+        &self.0.policy
     }
 
     /// Whose rules have judged it: it goes to no other connector.
     pub(crate) fn speaker(&self) -> Option<&Speaker> {
-        self.speaker.as_deref()
+        self.0.speaker.as_deref()
     }
 
     /// How the request is treated.
     pub(crate) fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+        &self.0.settings
     }
 
     /// The way in a newer view, to connectors whose rules judge the request as it was judged.
     pub(crate) fn reroute(&self, view: &View) -> Option<Rerouted> {
-        let host = self.host.as_str();
+        let host = self.0.host.as_str();
         let route = view.routes.find(host)?;
-        let path = RequestPath::of(path_of(&self.request));
+        let path = RequestPath::of(path_of(&self.0.request));
         let is_same = |speaker: Option<&Speaker>| {
-            view.settings(speaker, host, &path).is_ok_and(|now| now == self.settings)
+            view.settings(speaker, host, &path).is_ok_and(|now| now == self.0.settings)
         };
-        view.reroute(route, &self.request, is_same)
+        view.reroute(route, &self.0.request, is_same)
     }
 
     /// Whether origins may disagree about the path.
     pub(crate) fn is_ambiguous(&self) -> bool {
-        self.is_ambiguous
+        self.0.is_ambiguous
     }
 }
 
 impl Arrival for Routed {
     fn request(&self) -> &RequestContext {
-        &self.request
+        &self.0.request
     }
 
     fn view(&self) -> &View {
-        &self.view
+        &self.0.view
     }
 
     fn settings(&self) -> &Settings {
-        &self.settings
+        &self.0.settings
     }
 
     fn host(&self) -> Option<&str> {
-        Some(self.host.as_str())
+        Some(self.0.host.as_str())
     }
 
     fn tunnel(&self) -> TunnelId {
-        self.route.tunnel
+        self.0.route.tunnel
     }
 
     fn counted_as(&self) -> &str {
-        self.host.as_str()
+        self.0.host.as_str()
     }
 }
 
@@ -137,7 +141,9 @@ pub(crate) fn route(
     let settings = view.settings(speaker.as_deref(), host.as_str(), &path)?;
     view.check_path(&route, &host, &path)?;
     let is_ambiguous = !path.has_one_reading();
-    Ok(Routed { request, view, host, authority, route, policy, speaker, settings, is_ambiguous })
+    let findings =
+        Findings { request, view, host, authority, route, policy, speaker, settings, is_ambiguous };
+    Ok(Routed(Box::new(findings)))
 }
 
 fn path_of(request: &RequestContext) -> &str {

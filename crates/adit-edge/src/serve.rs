@@ -99,7 +99,9 @@ async fn answer(visitor: &Visitor, asked: Asked) -> Result<Response<AnswerBody>,
     if let Some(answer) = quick::answer(&visitor.edge, &view.snapshot, client.ip, &request) {
         return Ok(answer);
     }
-    let (mut head, body) = request.into_parts();
+    let (head, body) = request.into_parts();
+    // It is handed on from stage to stage.
+    let mut head = Box::new(head);
     let received = fields::receive(&visitor.edge, &mut head);
     let running = Running::start(&visitor.traffic, client.ip);
     let request = RequestContext::of_request(visitor, client, head.uri.clone(), upgrade.is_some());
@@ -240,7 +242,7 @@ impl Passed {
 /// The stages, in their order. Each takes what the one before it has left.
 async fn pass(
     routed: Routed,
-    (mut head, body, upgrade): (Parts, RequestBody, Option<Upgrade>),
+    (mut head, body, upgrade): (Box<Parts>, RequestBody, Option<Upgrade>),
     record: &mut Record,
 ) -> Result<Passed, Problem> {
     // A WebSocket comes by CONNECT where it cannot come by GET (RFC 8441).
@@ -273,7 +275,7 @@ async fn pass(
         Said::Nothing(status) => status,
     };
     let changing = cache::may_change(&head.method, &onward).then(|| head.clone());
-    let mut outbound = forward::request(&onward, head, body, record.uploaded());
+    let mut outbound = forward::request(&onward, *head, body, record.uploaded());
     let answer = upstream::send(&onward, &mut outbound, |session| record.asked(session)).await?;
     if let (Some(head), Some(store)) = (changing, &onward.request().edge().cache) {
         cache::forget(store, &onward, &head, (answer.status(), answer.headers()));

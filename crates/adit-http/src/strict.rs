@@ -17,7 +17,7 @@ const SIZE_DIGITS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct RequestChecker {
     state: State,
-    line: Line,
+    line: Partial,
     head: Head,
     /// Bytes came after a request that may change the protocol, and before its answer.
     unchecked: bool,
@@ -42,18 +42,27 @@ enum State {
     Refused,
 }
 
-/// The line that is being read.
+/// The beginning of a line whose end has not come.
 #[derive(Debug)]
-struct Line {
+struct Partial {
     start: [u8; LINE_KEPT],
     length: usize,
     last: u8,
 }
 
-impl Default for Line {
+impl Default for Partial {
     fn default() -> Self {
         Self { start: [0; LINE_KEPT], length: 0, last: 0 }
     }
+}
+
+/// A line without its LF.
+#[derive(Debug)]
+struct Line<'l> {
+    /// Its first bytes.
+    start: &'l [u8],
+    length: usize,
+    last: u8,
 }
 
 /// What the current head has said about its body.
@@ -144,8 +153,15 @@ impl RequestChecker {
             self.line.push(bytes);
             return Ok(bytes.len());
         };
-        self.line.push(bytes.get(..end).unwrap_or_default());
-        self.end_of_line().map(|()| end + 1).map_err(|ambiguous| (end, ambiguous))
+        let line = bytes.get(..end).unwrap_or_default();
+        let ended = if self.line.length == 0 {
+            self.end_of_line(&Line::whole(line))
+        } else {
+            self.line.push(line);
+            let line = std::mem::take(&mut self.line);
+            self.end_of_line(&line.ended())
+        };
+        ended.map(|()| end + 1).map_err(|ambiguous| (end, ambiguous))
     }
 
     fn end_of_data(&mut self) {
@@ -160,8 +176,7 @@ impl RequestChecker {
         self.head = Head::default();
     }
 
-    fn end_of_line(&mut self) -> Result<(), Ambiguous> {
-        let line = std::mem::take(&mut self.line);
+    fn end_of_line(&mut self, line: &Line<'_>) -> Result<(), Ambiguous> {
         let is_empty = line.without_end().ok_or(Ambiguous)? == 0;
         match self.state {
             // Empty lines before a request are ignored (RFC 9112, section 2.2).
@@ -171,9 +186,9 @@ impl RequestChecker {
                 self.state = State::Fields;
             }
             State::Fields if is_empty => self.end_of_head(),
-            State::Fields => self.head.field(&line)?,
+            State::Fields => self.head.field(line)?,
             State::ChunkSize => {
-                self.state = match chunk_size(&line)? {
+                self.state = match chunk_size(line)? {
                     0 => State::Trailers,
                     size => State::ChunkData(size),
                 }
@@ -195,7 +210,7 @@ impl RequestChecker {
     }
 }
 
-impl Line {
+impl Partial {
     fn push(&mut self, bytes: &[u8]) {
         let room = self.start.get_mut(self.length.min(LINE_KEPT)..).unwrap_or_default();
         for (slot, byte) in room.iter_mut().zip(bytes) {
@@ -203,6 +218,18 @@ impl Line {
         }
         self.length = self.length.saturating_add(bytes.len());
         self.last = bytes.last().copied().unwrap_or(self.last);
+    }
+
+    fn ended(&self) -> Line<'_> {
+        let start = self.start.get(..self.length.min(LINE_KEPT)).unwrap_or_default();
+        Line { start, length: self.length, last: self.last }
+    }
+}
+
+impl<'l> Line<'l> {
+    fn whole(line: &'l [u8]) -> Self {
+        let start = line.get(..line.len().min(LINE_KEPT)).unwrap_or_default();
+        Self { start, length: line.len(), last: line.last().copied().unwrap_or_default() }
     }
 
     /// The length of the line without its CR; `None` if it has none.
@@ -217,7 +244,7 @@ impl Line {
     }
 
     /// The value, if the whole line is known.
-    fn value<'l>(&'l self, value: &'l [u8]) -> Result<&'l [u8], Ambiguous> {
+    fn value<'v>(&self, value: &'v [u8]) -> Result<&'v [u8], Ambiguous> {
         if self.length > LINE_KEPT { Err(Ambiguous) } else { Ok(trim(value)) }
     }
 }
@@ -231,8 +258,12 @@ fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 impl Head {
-    fn field(&mut self, line: &Line) -> Result<(), Ambiguous> {
+    fn field(&mut self, line: &Line<'_>) -> Result<(), Ambiguous> {
         let text = line.text();
+        // No other name that matters begins otherwise.
+        if !matches!(text.first(), Some(b'c' | b'C' | b't' | b'T' | b'u' | b'U')) {
+            return Ok(());
+        }
         let Some(colon) = text.iter().position(|byte| *byte == b':') else { return Ok(()) };
         let (name, value) =
             (text.get(..colon).unwrap_or_default(), text.get(colon + 1..).unwrap_or_default());
@@ -258,7 +289,7 @@ impl Head {
 }
 
 /// The size at the beginning of a chunk's line. What follows it is for the parser.
-fn chunk_size(line: &Line) -> Result<u64, Ambiguous> {
+fn chunk_size(line: &Line<'_>) -> Result<u64, Ambiguous> {
     let text = line.text();
     let digits = text.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let is_bounded = matches!(text.get(digits), None | Some(b';' | b' ' | b'\t'));

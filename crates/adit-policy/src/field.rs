@@ -31,6 +31,30 @@ const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-method-override"),
 ];
 
+/// Fields that browsers send with nearly every request, and that are data for the origin.
+const DATA: [&str; 20] = [
+    "accept",
+    "cookie",
+    "referer",
+    "user-agent",
+    "accept-encoding",
+    "accept-language",
+    "priority",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "origin",
+    "content-type",
+    "cache-control",
+    "authorization",
+    "if-none-match",
+    "if-modified-since",
+    "upgrade-insecure-requests",
+    "range",
+    "pragma",
+    "dnt",
+];
+
 /// Returns what a request field does to the message; `None` for data. The spelling does not matter.
 #[must_use]
 pub fn role(name: &[u8]) -> Option<Role> {
@@ -59,8 +83,13 @@ pub fn strip_lookalikes(headers: &mut HeaderMap) -> usize {
 pub fn strip_claims(headers: &mut HeaderMap) {
     strip(headers, |name| {
         let name = name.as_str().as_bytes();
-        role(name).is_some_and(|role| role != Role::Framing || is_folded(name))
+        !is_data(name) && role(name).is_some_and(|role| role != Role::Framing || is_folded(name))
     });
+}
+
+/// Whether it is one of the fields of [`DATA`], which are not looked up.
+fn is_data(name: &[u8]) -> bool {
+    DATA.iter().any(|data| data.as_bytes() == name)
 }
 
 /// Removes the fields by which a client may choose another method, in every spelling: for requests whose method was judged.
@@ -112,13 +141,26 @@ fn strip(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) -> 
     before - headers.len()
 }
 
+/// Each byte as origins that fold names read it.
+const FOLDED: [u8; 256] = {
+    let mut folded = [b'-'; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            folded[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    folded
+};
+
 /// Whether folding changes more than the case.
 fn is_folded(name: &[u8]) -> bool {
-    !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    name.iter().any(|byte| folded(*byte) == b'-' && *byte != b'-')
 }
 
 fn folded(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    FOLDED.get(usize::from(byte)).copied().unwrap_or(b'-')
 }
 
 /// The folded name, cut to the room: what is longer than the longest entry can still begin like one.

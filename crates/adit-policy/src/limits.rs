@@ -202,6 +202,17 @@ pub const FORGIVEN_MAX: u32 = 3;
 /// A reader that leaves a piece for longer than this is slow, and gets smaller ones.
 pub const SLOW_WAIT: Duration = Duration::from_secs(1);
 
+/// Bytes of a response body that are handed on at once.
+pub const PIECE_MAX: usize = 16 * 1024;
+
+/// Bytes of a response body that the HTTP/1 library holds before the client's socket has taken some. The library itself would
+/// gather [`HEAD_BYTES_MAX`] and one more piece for every client that does not read.
+pub const UNTAKEN_MAX: usize = 32 * 1024;
+
+/// Bytes of TLS records that wait for one client's socket: two of the largest records, which one system call writes. The
+/// library's default of 64 KiB is held by every client that does not read.
+pub const TLS_UNSENT_MAX: usize = 32 * 1024;
+
 /// Bytes of a piece for a slow reader: at 500 B/s it takes half of the window of `min-rate`.
 pub const SLOW_PIECE: usize = 8 * 1024;
 

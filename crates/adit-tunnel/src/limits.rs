@@ -72,8 +72,9 @@ pub const WINDOW_FAST: Duration = Duration::from_millis(100);
 /// A reader that needs longer than this for half of its window gets a smaller one.
 pub const WINDOW_SLOW: Duration = Duration::from_millis(400);
 
-/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 20 streams at 150 Mbit/s and 40 ms.
-pub const WINDOWS_GROWN_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes by which all windows of the process may exceed [`WINDOW_FIRST`]: about 10 streams at 150 Mbit/s and 40 ms. Readers that
+/// stop hold what they had grown to, and the QUIC library twice that.
+pub const WINDOWS_GROWN_MAX: u64 = 8 * 1024 * 1024;
 
 /// How long a reader may take for what it was given, or an upload may wait for its origin, before the stream counts as
 /// stalled, on connections that have only the transport's windows.

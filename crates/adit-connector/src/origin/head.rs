@@ -105,8 +105,24 @@ fn is_dropped(name: &[u8], has_body: bool) -> bool {
     is_own || field::is_lookalike(name)
 }
 
+/// Which bytes a token has (RFC 9110, section 5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut is_token = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        is_token[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+    while at < others.len() {
+        is_token[others[at] as usize] = true;
+        at += 1;
+    }
+    is_token
+};
+
 pub(super) fn is_token(name: &[u8]) -> bool {
-    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let token = |byte: &u8| TOKEN.get(usize::from(*byte)).copied().unwrap_or_default();
     !name.is_empty() && name.iter().all(token)
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use adit_testkit::home::APP;
 use adit_testkit::visitor::{empty, streamed, whole};
-use adit_testkit::{Connector, Edge, Origin, Visitor, Way};
+use adit_testkit::{Connector, Edge, Home, Origin, Visitor, Way};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -248,6 +248,22 @@ async fn who_only_cancels_is_sent_away() {
         assert_eq!(edge.visitor().get(APP, "/").await.status, StatusCode::OK);
         assert!(begun.elapsed() < Duration::from_secs(1), "{way:?}");
         assert!(edge.metrics().await.contains("overload_total{reason=\"cancelling\"} 1"));
+    }
+}
+
+/// The end of a stream may come after its last bytes. On HTTP/1.1 nobody waits for it who knows the length.
+#[tokio::test]
+async fn who_takes_whole_answers_on_one_connection_cancels_nothing() {
+    for way in Way::all() {
+        let home = Home::published(way).await;
+        let visitor = home.visitor();
+        let mut connection = visitor.connect(APP).await.unwrap();
+        for number in 0..300 {
+            let request = visitor.request(Method::GET, APP, "/bytes/2000", empty());
+            let response = connection.send(request).await;
+            let response = response.unwrap_or_else(|error| panic!("{way:?}: request {number}: {error}"));
+            assert_eq!(whole(response).await.unwrap().body.len(), 2000);
+        }
     }
 }
 

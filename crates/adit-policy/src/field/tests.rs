@@ -190,3 +190,11 @@ proptest! {
         prop_assert_eq!(is_lookalike(&respelt), respelt.contains(&b'_') && role(name.as_bytes()).is_some());
     }
 }
+
+#[test]
+fn what_is_not_looked_up_has_no_role() {
+    for name in DATA {
+        assert_eq!(role(name.as_bytes()), None, "{name}");
+        assert!(!is_folded(name.as_bytes()), "{name}");
+    }
+}

@@ -109,6 +109,9 @@ impl AbortOnDrop {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        if self.remaining == Some(0) {
+            self.retire();
+        }
         if let (true, Upload::Running(task)) =
             (self.is_end_stream(), std::mem::replace(&mut self.upload, Upload::Done))
         {
