@@ -3,6 +3,7 @@
 //! Rounds go through all chains in turn, so that a machine that changes its speed treats all alike. What counts is
 //! ratios of one run, and CPU per request before requests per second.
 
+pub(crate) mod abuse;
 mod chain;
 pub(crate) mod front;
 pub(crate) mod kept;

@@ -32,6 +32,8 @@ enum Verb {
     Bench(bench::Options),
     /// Measure the public door alone, beside nginx
     Front(bench::front::Options),
+    /// Attack the edge beside a good visitor, and nginx and HAProxy the same way
+    Abuse(bench::abuse::Options),
     /// Measure the cache and the limits, beside nginx
     Kept(bench::kept::Options),
     /// Run the public HTTP cache test suite against the edge
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Hostile(options) => hostile::run(&root(), &options),
         Verb::Bench(options) => bench::run(&root(), &options),
         Verb::Front(options) => bench::front::run(&root(), &options),
+        Verb::Abuse(options) => bench::abuse::run(&root(), &options),
         Verb::Kept(options) => bench::kept::run(&root(), &options),
         Verb::Suite(options) => bench::suite::run(&root(), &options),
     };

@@ -14,9 +14,9 @@ pub mod connector;
 pub mod crowdsec;
 pub mod edge;
 pub mod foreign;
+pub mod frames;
 pub mod git;
 pub mod home;
-
 pub mod issuer;
 pub mod origin;
 pub mod pebble;
@@ -25,7 +25,6 @@ pub mod program;
 pub mod ssh;
 pub mod tap;
 pub mod visitor;
-
 pub mod visitor3;
 
 pub use connector::{Connector, Way};

@@ -27,7 +27,8 @@ const ORIGIN_HEADERS: [(&str, &str); 6] = [
 /// The record that nginx writes: the same kind as ours.
 const LOG_FORMAT: &str = "log_format j escape=json '{\"time\":\"$time_iso8601\",\"remote_addr\":\"$remote_addr\",\"request_method\":\"$request_method\",\"request_uri\":\"$request_uri\",\"status\":$status,\"body_bytes_sent\":$body_bytes_sent,\"request_time\":$request_time,\"http_host\":\"$http_host\",\"http_user_agent\":\"$http_user_agent\",\"request_id\":\"$request_id\"}';";
 /// Sizes of the origin's files.
-const FILES: [(&str, usize); 3] = [("1k", 1024), ("1m", 1 << 20), ("100m", 100 << 20)];
+const FILES: [(&str, usize); 5] =
+    [("1k", 1024), ("1m", 1 << 20), ("4m", 4 << 20), ("16m", 16 << 20), ("100m", 100 << 20)];
 /// Bytes of an upload.
 const UPLOAD: usize = 64 * 1024;
 const UPLOAD_SCRIPT: &str = "upload.lua";
@@ -39,7 +40,7 @@ pub(crate) struct Stage {
     folder: TempDir,
     program: PathBuf,
     tools: PathBuf,
-    origin: u16,
+    pub(super) origin: u16,
     _origin: Process,
     live: Origin,
 }
@@ -48,7 +49,7 @@ pub(crate) struct Stage {
 pub(crate) struct Started {
     pub(crate) processes: Vec<Process>,
     pub(crate) port: u16,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl Started {
@@ -194,8 +195,13 @@ impl Stage {
 
     /// Our edge and our connector.
     pub(crate) fn adit(&self, protocol: &str) -> Result<Started> {
+        self.adit_with(protocol, "")
+    }
+
+    /// The same with more lines in the edge's file.
+    pub(crate) fn adit_with(&self, protocol: &str, more: &str) -> Result<Started> {
         let folder = self.fresh(&format!("adit-{protocol}"))?;
-        let (edge, port) = self.edge(&folder, protocol, &EDGES[..1])?;
+        let (edge, port) = self.edge_with(&folder, protocol, &EDGES[..1], more)?;
         let mut command = Command::new(&self.program);
         command.arg("connect").arg("--config").arg(folder.join("config.yml"));
         let connector = Process::start("connector", &mut command, &folder.join("connector.log"))?;
@@ -204,20 +210,20 @@ impl Stage {
 
     /// Our edge and the real program, with its four connections.
     pub(crate) fn cloudflared(&self, protocol: &str) -> Result<Started> {
+        self.cloudflared_with(protocol, "")
+    }
+
+    /// The same with more lines in the edge's file.
+    pub(crate) fn cloudflared_with(&self, protocol: &str, more: &str) -> Result<Started> {
         let folder = self.fresh(&format!("cloudflared-{protocol}"))?;
-        let (edge, port) = self.edge(&folder, protocol, &EDGES)?;
+        let (edge, port) = self.edge_with(&folder, protocol, &EDGES, more)?;
         let mut command = Command::new(peers::cloudflared().context("CLOUDFLARED_BIN is not set")?);
         command.args(["tunnel", "--no-autoupdate", "--config"]).arg(folder.join("config.yml")).arg("run");
         let connector = Process::start("cloudflared", &mut command, &folder.join("cloudflared.log"))?;
         Ok(Started { processes: vec![edge, connector], port, folder })
     }
 
-    /// Our edge with one tunnel, and a `config.yml` for whoever connects.
-    fn edge(&self, folder: &Path, protocol: &str, addresses: &[&str]) -> Result<(Process, u16)> {
-        self.edge_with(folder, protocol, addresses, "")
-    }
-
-    /// The same with more lines in its file.
+    /// Our edge with one tunnel and more lines in its file, and a `config.yml` for whoever connects.
     fn edge_with(
         &self,
         folder: &Path,
@@ -416,7 +422,7 @@ proxy_max_temp_file_size 0; }} }}",
         Ok((nginx(folder, "nginx", 2, &server)?, port))
     }
 
-    fn fresh(&self, name: &str) -> Result<PathBuf> {
+    pub(super) fn fresh(&self, name: &str) -> Result<PathBuf> {
         let folder = self.folder.path().join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -426,7 +432,7 @@ proxy_max_temp_file_size 0; }} }}",
     }
 }
 
-fn nginx(folder: &Path, name: &str, workers: u8, servers: &str) -> Result<Process> {
+pub(super) fn nginx(folder: &Path, name: &str, workers: u8, servers: &str) -> Result<Process> {
     let at = folder.display();
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
@@ -477,7 +483,7 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn await_port(port: u16) -> Result<()> {
+pub(super) fn await_port(port: u16) -> Result<()> {
     let began = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         ensure!(began.elapsed() < START_MAX, "nobody listens on port {port}");
