@@ -3,19 +3,19 @@
 
 /// What a client says first (section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Types of frames (section 6).
+/// A frame with a part of a body (section 6.1).
 pub const DATA: u8 = 0;
-/// The same.
+/// A frame with a field section (section 6.2).
 pub const HEADERS: u8 = 1;
-/// The same.
+/// A frame that ends a stream at once (section 6.4).
 pub const RST_STREAM: u8 = 3;
-/// The same.
+/// A frame with settings of the connection (section 6.5).
 pub const SETTINGS: u8 = 4;
-/// The same.
+/// A frame that asks for an answer (section 6.7).
 pub const PING: u8 = 6;
-/// The same.
+/// A frame that ends the connection (section 6.8).
 pub const GOAWAY: u8 = 7;
-/// The same.
+/// A frame that lets the peer send more (section 6.9).
 pub const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 /// The flag of a stream's last frame.

@@ -29,8 +29,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // A connection is a file. The usual limit of 1 024 is for programs that use `select`; what cannot be had is not needed.
     drop(rlimit::increase_nofile_limit(u64::MAX));
-    // Memory goes back to the system within ten seconds, also while nothing is allocated. Where there are no such threads, it
-    // goes back a little later.
+    // Memory goes back to the system also while nothing is allocated. Where there are no such threads, it goes back with the
+    // next allocations.
     #[cfg(not(target_env = "msvc"))]
     let _without = tikv_jemalloc_ctl::background_thread::write(true);
     let cli = Cli::parse_from(normalised(std::env::args_os()));
